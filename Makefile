@@ -1,0 +1,26 @@
+# Each target does all of its own set-up in .venv; a machine needs Python 3.11 to 3.13, pip and make.
+PYTHON ?= python3
+export OMP_WAIT_POLICY = passive
+
+.PHONY: demo test lint
+
+demo: .venv/run.done
+	.venv/bin/mrfa demo
+
+test: .venv/dev.done
+	.venv/bin/python -m pytest -n 2
+
+lint: .venv/dev.done
+	.venv/bin/ruff check src tests
+	.venv/bin/mypy
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/run.done: pyproject.toml constraints.txt | .venv/bin/python
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+.venv/dev.done: pyproject.toml constraints.txt | .venv/bin/python
+	.venv/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@ .venv/run.done

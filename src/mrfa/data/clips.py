@@ -1,0 +1,68 @@
+"""Folders of clips: videos, or folders of pictures, of known identities."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from mrfa.errors import InputError
+
+VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"}
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+class Clip(NamedTuple):
+    """A video file or a folder of pictures, and whom it shows."""
+
+    path: Path
+    identity: str
+
+
+def list_clips(root: str | Path) -> list[Clip]:
+    """All clips below a folder, sorted.
+
+    A clip's identity is the name of the folder that it lies in, or, directly under `root`, its own name up to the last `_<n>`.
+
+    Raises:
+        InputError: no such folder, or no clip in it.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(f"no folder of clips at {root}")
+    paths = {path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES}
+    paths |= {path.parent for path in root.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.parent != root}
+    if not paths:
+        raise InputError(f"no clips in {root}: it holds neither videos nor folders of pictures")
+    return [Clip(path, _identity(path, root)) for path in sorted(paths)]
+
+
+def read_clip(path: str | Path, size: int) -> np.ndarray:
+    """All frames of a clip at `size` x `size`: uint8 RGB `[T, size, size, 3]`; the middle square where it is not square.
+
+    Raises:
+        InputError: the clip cannot be read or is empty.
+    """
+    from mrfa.data.video import open_frames
+
+    frames = [_square(frame.image, size) for frame in open_frames(Path(path))]
+    if not frames:
+        raise InputError(f"{path} holds no frames")
+    return np.stack(frames)
+
+
+def _identity(path: Path, root: Path) -> str:
+    if path.parent != root:
+        return path.parent.name
+    return re.sub(r"_\d+$", "", path.stem)
+
+
+def _square(image: np.ndarray, size: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    image = image[top : top + side, left : left + side]
+    if side == size:
+        return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)

@@ -1,0 +1,38 @@
+"""Landmark groups of training frames, found once beforehand."""
+
+import numpy as np
+
+from mrfa.data.landmarks import LANDMARK_GROUPS, FaceLandmarker, group_means
+
+GROUP_INDEX = {name: index for index, name in enumerate(LANDMARK_GROUPS)}
+
+
+def _mirrored(name: str) -> str:
+    side, _, rest = name.partition("_")
+    other = {"right": "left", "left": "right"}.get(side)
+    return f"{other}_{rest}" if other else name
+
+
+# For each group the group that it becomes when the picture is flipped.
+MIRRORED_GROUPS = tuple(GROUP_INDEX[_mirrored(name)] for name in LANDMARK_GROUPS)
+
+
+def annotate_clip(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Landmark groups of each frame of a clip.
+
+    Args:
+        frames: uint8 RGB `[T, H, W, 3]`.
+
+    Returns:
+        float32 `[T, G, 2]`, normalised to [-1, 1] over pixel centres (zeros without a face), and bool `[T]`.
+    """
+    groups = np.zeros((len(frames), len(LANDMARK_GROUPS), 2), np.float32)
+    found = np.zeros(len(frames), bool)
+    extent = np.array([frames.shape[2] - 1, frames.shape[1] - 1], np.float32)
+    with FaceLandmarker(static=True) as landmarker:
+        for index, frame in enumerate(frames):
+            landmarks = landmarker(frame)
+            if landmarks is not None:
+                groups[index] = 2 * group_means(landmarks) / extent - 1
+                found[index] = True
+    return groups, found

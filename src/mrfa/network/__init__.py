@@ -1,0 +1,1 @@
+"""The network of the paper's section 3, a file a subsection."""

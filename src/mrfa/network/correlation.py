@@ -1,0 +1,116 @@
+"""Structure encoders, correlation volume, its pyramid and the lookup (paper 3.2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mrfa.config import CorrelationConfig
+from mrfa.network.geometry import gaussian_heatmaps, identity_grid, resize
+from mrfa.network.layers import Hourglass
+
+
+class StructureEncoder(nn.Module):
+    """Hourglass on keypoint heatmaps, and on the image too for the source, ending in a 1x1 convolution."""
+
+    def __init__(self, in_channels: int, config: CorrelationConfig) -> None:
+        super().__init__()
+        self.hourglass = Hourglass(
+            in_channels, width=config.width, blocks=config.blocks, max_width=config.max_width
+        )
+        self.head = nn.Conv2d(self.hourglass.out_channels, config.channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, in_channels, h, w]` to structure features `[B, channels, h, w]`."""
+        return self.head(self.hourglass(x))
+
+
+class StructureEncoders(nn.Module):
+    """The driving encoder sees keypoints alone; the source encoder sees keypoints and the picture."""
+
+    def __init__(self, config: CorrelationConfig, keypoints: int) -> None:
+        super().__init__()
+        self.variance = config.heatmap_variance
+        size = config.embedding_size
+        self.position_embedding = nn.Parameter(torch.randn(1, keypoints, size, size) * 0.02)
+        self.driving = StructureEncoder(keypoints, config)
+        self.source = StructureEncoder(keypoints + 3, config)
+
+    def encode_driving(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
+        """Driving keypoints `[B, K, 2]` to structure features `[B, C, h, w]`."""
+        return self.driving(self._heatmaps(positions, size))
+
+    def encode_source(self, positions: Tensor, thumbnail: Tensor) -> Tensor:
+        """Source keypoints `[B, K, 2]` and picture `[B, 3, h, w]` to structure features `[B, C, h, w]`."""
+        height, width = thumbnail.shape[2:]
+        return self.source(torch.cat([self._heatmaps(positions, (height, width)), thumbnail], dim=1))
+
+    def _heatmaps(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
+        return gaussian_heatmaps(positions, size, self.variance) + resize(self.position_embedding, size)
+
+
+class CorrelationVolume:
+    """Inner products of driving and source structure features, looked up around a flow.
+
+    The volume's rows are driving positions, its columns source positions, scaled by 1/sqrt(C). Pooling is linear, so a
+    volume pooled over driving positions is the volume of pooled driving features, and each level of the pyramid is the
+    volume of pooled source features: nothing larger than what is looked up is ever computed.
+    """
+
+    def __init__(self, driving: Tensor, source: Tensor, *, radius: int, pyramid_levels: int) -> None:
+        self.driving = driving * driving.shape[1] ** -0.5
+        self.radius = radius
+        self.sources = [source]
+        for _ in range(pyramid_levels):
+            self.sources.append(F.avg_pool2d(self.sources[-1], 2))
+        self._full: list[Tensor] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(h, w) of the volume's driving side."""
+        return self.driving.shape[2], self.driving.shape[3]
+
+    def lookup(self, flow: Tensor) -> Tensor:
+        """Patches of (2r+1)^2 values a level around where the flow points to.
+
+        Args:
+            flow: `[B, h', w', 2]`, normalised, at the volume's resolution or below it.
+
+        Returns:
+            `[B, (P+1)(2r+1)^2, h', w']`, levels first, then rows and columns of the patch.
+        """
+        height, width = flow.shape[1:3]
+        levels = self._volumes((height, width))
+        patches = [self._patch(volume, flow, source) for volume, source in zip(levels, self.sources, strict=True)]
+        return torch.cat(patches, dim=-1).permute(0, 3, 1, 2)
+
+    def attention_flow(self) -> Tensor:
+        """Expected source position under each row's softmax (Eq. 8): `[B, h, w, 2]`, normalised."""
+        height, width = self.size
+        volume = self._volumes(self.size)[0].float().flatten(2)
+        source = self.sources[0]
+        grid = identity_grid(*source.shape[2:], source).view(-1, 2)
+        return (torch.softmax(volume, dim=-1) @ grid).unflatten(1, (height, width))
+
+    def _volumes(self, size: tuple[int, int]) -> list[Tensor]:
+        """One volume a level, `[B, h'w', h_l, w_l]`; that of full size is kept for the iterations above it."""
+        if size != self.size:
+            return self._multiply(resize(self.driving, size))
+        if self._full is None:
+            self._full = self._multiply(self.driving)
+        return self._full
+
+    def _multiply(self, driving: Tensor) -> list[Tensor]:
+        rows = driving.flatten(2).transpose(1, 2)
+        return [torch.bmm(rows, source.flatten(2)).unflatten(2, source.shape[2:]) for source in self.sources]
+
+    def _patch(self, volume: Tensor, flow: Tensor, source: Tensor) -> Tensor:
+        """`[B, h', w', (2r+1)^2]` values around the flow, zero outside the source."""
+        batch, rows, height, width = volume.shape
+        steps = torch.arange(-self.radius, self.radius + 1, device=flow.device, dtype=flow.dtype)
+        x = flow[..., 0].reshape(batch * rows, 1, 1) + steps[None, None, :] * (2 / (width - 1))
+        y = flow[..., 1].reshape(batch * rows, 1, 1) + steps[None, :, None] * (2 / (height - 1))
+        side = len(steps)
+        grid = torch.stack([x.expand(-1, side, side), y.expand(-1, side, side)], dim=-1)
+        with torch.autocast(volume.device.type, enabled=False):
+            patch = F.grid_sample(volume.float().reshape(batch * rows, 1, height, width), grid, align_corners=True)
+        return patch.view(batch, *flow.shape[1:3], side * side)

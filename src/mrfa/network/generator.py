@@ -1,0 +1,89 @@
+"""Image generator (paper 3.3, Eq. 9 and 10)."""
+
+import torch
+from torch import Tensor, nn
+
+from mrfa.config import GeneratorConfig
+from mrfa.network.geometry import resize, sample, to_displacement, to_flow
+from mrfa.network.layers import ConvBlock, DownBlock, NormFirst, ResidualBlock, UpBlock
+from mrfa.network.refinement import Motion
+
+
+class ImageEncoder(nn.Module):
+    """Source features at H, H/2 .. H/32."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.first = ConvBlock(3, widths[0], config.outer_kernel)
+        self.down = nn.ModuleList(DownBlock(widths[i], widths[i + 1]) for i in range(len(widths) - 1))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Image `[B, 3, H, W]` to features, **lowest resolution first**: `[B, C_i, H/32, W/32]` .. `[B, C_0, H, W]`."""
+        features = [self.first(image)]
+        for block in self.down:
+            features.append(block(features[-1]))
+        return features[::-1]
+
+
+class ImageDecoder(nn.Module):
+    """Merges the warped source features coarse to fine.
+
+    With fewer than six iterations the finest levels have no warped features of their own and are only upsampled.
+    """
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        widths = config.widths[::-1]
+        self.image_blend = config.image_blend
+        self.residual = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
+        self.up = nn.ModuleList(UpBlock(widths[i], widths[i + 1]) for i in range(len(widths) - 1))
+        self.merge = nn.ModuleList(NormFirst(2 * width, width) for width in widths[:-1]) if config.coarse_path else None
+        channels = 4 if config.image_blend == "predicted" else 3
+        self.last = nn.Conv2d(widths[-1], channels, config.outer_kernel, padding=config.outer_kernel // 2)
+
+    def forward(self, image: Tensor, features: list[Tensor], coarse_flow: Tensor, motion: Motion) -> Tensor:
+        """Driving-posed image.
+
+        Args:
+            image: source, `[B, 3, H, W]` in [0, 1].
+            features: of `ImageEncoder`, lowest resolution first.
+            coarse_flow: F0, `[B, h, w, 2]`, for the coarse path alone.
+            motion: refined motion of the first N levels.
+
+        Returns:
+            `[B, 3, H, W]` in [0, 1].
+        """
+        coarse = to_displacement(coarse_flow) if self.merge is not None else None
+        out: Tensor | None = None
+        for level in range(len(features)):
+            out = self._merge_warped(out, features, motion, level)
+            if level < len(self.up):
+                if coarse is not None and self.merge is not None:
+                    coarse_level = to_flow(resize(coarse, features[level].shape[2:]))
+                    out = self.merge[level](torch.cat([out, sample(features[level], coarse_level)], dim=1))
+                out = self.up[level](self.residual[level](out))
+        assert out is not None
+        return self._blend(self.last(out).float(), image, motion)
+
+    def _merge_warped(self, out: Tensor | None, features: list[Tensor], motion: Motion, level: int) -> Tensor:
+        """Eq. 9 at the lowest level, Eq. 10 above."""
+        if level >= len(motion.flows):
+            assert out is not None
+            return out
+        occlusion = motion.occlusions[level]
+        warped = sample(features[level], motion.flows[level]) * occlusion
+        return warped if out is None else warped + out * (1 - occlusion)
+
+    def _blend(self, out: Tensor, image: Tensor, motion: Motion) -> Tensor:
+        """Sigmoid, then a mix with the directly warped source image, which keeps the finest detail."""
+        generated = torch.sigmoid(out[:, :3])
+        if self.image_blend == "none":
+            return generated
+        size = image.shape[2:]
+        flow = to_flow(resize(to_displacement(motion.flows[-1]), size))
+        if self.image_blend == "predicted":
+            share = torch.sigmoid(out[:, 3:])
+        else:
+            share = resize(motion.occlusions[-1], size)
+        return generated * (1 - share) + sample(image, flow, padding="border") * share

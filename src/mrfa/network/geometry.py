@@ -1,0 +1,130 @@
+"""Coordinate grids, warping, heatmaps and random transforms: the one home of every coordinate convention.
+
+Positions are `(x, y)`, normalised to [-1, 1] over pixel *centres*: -1 is the centre of the first pixel and 1 that of the last
+one (`align_corners=True`), at every resolution. A backward flow gives, at each driving position, the source position that it
+shows. Inside the network flows travel as *displacements*, flow minus identity, `[B, 2, h, w]`, because these can be resized,
+added and pooled without care for the grid. Names that end in `_px` hold pixels of the grid at hand.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def identity_grid(height: int, width: int, like: Tensor) -> Tensor:
+    """Normalised position of each pixel, `[h, w, 2]`, on the device of `like`, in float32."""
+    y = torch.linspace(-1, 1, height, device=like.device)
+    x = torch.linspace(-1, 1, width, device=like.device)
+    return torch.stack([x[None, :].expand(height, width), y[:, None].expand(height, width)], dim=-1)
+
+
+def to_flow(displacement: Tensor) -> Tensor:
+    """Displacement `[B, 2, h, w]` to backward flow `[B, h, w, 2]`, both normalised."""
+    return displacement.permute(0, 2, 3, 1).float() + identity_grid(*displacement.shape[2:], displacement)
+
+
+def to_displacement(flow: Tensor) -> Tensor:
+    """Backward flow `[B, h, w, 2]` to displacement `[B, 2, h, w]`, both normalised."""
+    return (flow - identity_grid(*flow.shape[1:3], flow)).permute(0, 3, 1, 2)
+
+
+def pixel_scale(height: int, width: int, like: Tensor) -> Tensor:
+    """`[1, 2, 1, 1]`: multiplies a normalised displacement to give pixels of a grid of this size."""
+    return torch.tensor([(width - 1) / 2, (height - 1) / 2], device=like.device).view(1, 2, 1, 1)
+
+
+def resize(field: Tensor, size: tuple[int, int] | list[int]) -> Tensor:
+    """Resize a field `[B, C, h, w]` of values that do not depend on the resolution.
+
+    Bilinear and corner-aligned upwards; downwards by averaging, so that nothing is skipped.
+    """
+    height, width = field.shape[2:]
+    if (height, width) == tuple(size):
+        return field
+    if size[0] < height:
+        return F.adaptive_avg_pool2d(field, tuple(size))
+    return F.interpolate(field, size=tuple(size), mode="bilinear", align_corners=True)
+
+
+def sample(features: Tensor, positions: Tensor, padding: str = "zeros") -> Tensor:
+    """Bilinear values of `[B, C, h, w]` at normalised positions `[B, h', w', 2]`: `[B, C, h', w']`."""
+    # Mixed precision would round positions to 8 bits, which is less than a pixel.
+    with torch.autocast(features.device.type, enabled=False):
+        return F.grid_sample(features.float(), positions.float(), padding_mode=padding, align_corners=True)
+
+
+def warp(features: Tensor, displacement: Tensor) -> Tensor:
+    """Features `[B, C, h, w]` seen through a displacement of the same size; zero outside the picture."""
+    return sample(features, to_flow(displacement))
+
+
+def gaussian_heatmaps(positions: Tensor, size: tuple[int, int] | list[int], variance: float) -> Tensor:
+    """exp(-|z - p|^2 / (2 variance)) for positions `[B, K, 2]`: `[B, K, h, w]`, unnormalised, peak 1."""
+    positions = positions.float()
+    grid = identity_grid(size[0], size[1], positions)
+    x = (grid[0, :, 0] - positions[..., 0:1]) ** 2
+    y = (grid[:, 0, 1] - positions[..., 1:2]) ** 2
+    # exp(-(x + y)) is the product of a row and a column.
+    row, column = torch.exp(-x / (2 * variance)), torch.exp(-y / (2 * variance))
+    return column[..., :, None] * row[..., None, :]
+
+
+def invert_2x2(matrix: Tensor) -> Tensor:
+    """Inverse of `[..., 2, 2]` by the adjugate; a determinant near zero is pushed away from it."""
+    matrix = matrix.float()
+    a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
+    determinant = a * d - b * c
+    sign = torch.where(determinant < 0, -1.0, 1.0)
+    safe = sign * determinant.abs().clamp_min(1e-6)
+    adjugate = torch.stack([d, -b, -c, a], dim=-1).view(matrix.shape)
+    return adjugate / safe[..., None, None]
+
+
+class RandomTransform(NamedTuple):
+    """A random affine map plus a thin-plate part, for the equivariance loss (paper Eq. 12).
+
+    Identity plus N(0, 0.05) affine, plus a thin-plate part over a 5x5 grid of control points with N(0, 0.005) weights and the
+    kernel d^2 log(d + 1e-6) of the L1 distance d.
+
+    Attributes:
+        theta: affine part, `[B, 2, 3]`.
+        weights: weight of each control point, `[B, 25]`, added to both coordinates.
+    """
+
+    theta: Tensor
+    weights: Tensor
+
+    @staticmethod
+    def draw(batch: int, like: Tensor, affine: float = 0.05, bend: float = 0.005) -> "RandomTransform":
+        """One transform for each picture of a batch."""
+        noise = torch.randn(batch, 2, 3, device=like.device) * affine
+        theta = noise + torch.eye(2, 3, device=like.device)
+        return RandomTransform(theta, torch.randn(batch, 25, device=like.device) * bend)
+
+    def positions(self, positions: Tensor) -> Tensor:
+        """Transformed positions, `[B, n, 2]` (or `[1, n, 2]`, the same for all) to `[B, n, 2]`."""
+        affine = positions @ self.theta[:, :, :2].transpose(1, 2) + self.theta[:, None, :, 2]
+        return affine + self._bend(positions)[..., None]
+
+    def image(self, image: Tensor) -> Tensor:
+        """The picture `[B, C, H, W]` sampled at the transformed grid, reflected at its borders."""
+        batch, _, height, width = image.shape
+        grid = identity_grid(height, width, image).view(1, -1, 2)
+        return sample(image, self.positions(grid).view(batch, height, width, 2), padding="reflection")
+
+    def jacobian(self, positions: Tensor) -> Tensor:
+        """Derivative of the transform at `[B, n, 2]`: `[B, n, 2, 2]`, rows the outputs, by central differences."""
+        step = 1e-2
+        offset = torch.eye(2, device=positions.device) * step
+        columns = [
+            (self.positions(positions + offset[i]) - self.positions(positions - offset[i])) / (2 * step) for i in range(2)
+        ]
+        return torch.stack(columns, dim=-1)
+
+    def _bend(self, positions: Tensor) -> Tensor:
+        control = identity_grid(5, 5, positions).view(25, 2)
+        distance = (positions[:, :, None] - control).abs().sum(-1)
+        kernel = distance**2 * torch.log(distance + 1e-6)
+        return (kernel @ self.weights[..., None])[..., 0]

@@ -1,0 +1,57 @@
+"""Keypoints and the detector of the affine prior (paper 3.1)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mrfa.config import DetectorConfig
+from mrfa.network.geometry import identity_grid
+from mrfa.network.layers import AntiAliasDownsample, DownBlock, Hourglass
+
+
+class Keypoints(NamedTuple):
+    """All that the network knows of a face's pose and expression.
+
+    Attributes:
+        positions: `[B, K, 2]`, (x, y), normalised to [-1, 1].
+        affine: `[B, K, 2, 2]`, the map from the abstract reference to the picture around each keypoint, or None where the
+            prior has none.
+    """
+
+    positions: Tensor
+    affine: Tensor | None
+
+
+class AffineDetector(nn.Module):
+    """Hourglass, softmax heatmaps, expected positions, and an affine map weighted by each heatmap.
+
+    One map of four channels is shared by all keypoints: each reads it under its own heatmap.
+    """
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.temperature = config.temperature
+        self.downsample = AntiAliasDownsample(config.image_divisor)
+        widths = [3, *config.stem_widths]
+        self.stem = nn.Sequential(*(DownBlock(widths[i], widths[i + 1]) for i in range(len(config.stem_widths))))
+        self.hourglass = Hourglass(
+            widths[-1], width=config.width, blocks=config.blocks, max_width=config.max_width
+        )
+        head = {"kernel_size": config.head_kernel, "padding": config.head_padding}
+        self.heatmap_head = nn.Conv2d(self.hourglass.out_channels, config.keypoints, **head)
+        self.affine_head = nn.Conv2d(self.hourglass.out_channels, 4, **head)
+        nn.init.zeros_(self.affine_head.weight)
+        with torch.no_grad():
+            assert self.affine_head.bias is not None
+            self.affine_head.bias.copy_(torch.eye(2).flatten())
+
+    def forward(self, image: Tensor) -> Keypoints:
+        """Image `[B, 3, H, W]` in [0, 1] to keypoints."""
+        features = self.hourglass(self.stem(self.downsample(image)))
+        logits = self.heatmap_head(features).float().flatten(2) / self.temperature
+        heatmaps = torch.softmax(logits, dim=-1)
+        maps = self.affine_head(features).float()
+        grid = identity_grid(*maps.shape[2:], maps).view(-1, 2)
+        affine = heatmaps @ maps.flatten(2).transpose(1, 2)
+        return Keypoints(heatmaps @ grid, affine.unflatten(-1, (2, 2)))

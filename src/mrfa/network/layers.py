@@ -1,0 +1,111 @@
+"""Convolution blocks, hourglass and anti-alias downsampling, shared by all parts of the network."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution, batch norm, ReLU; "same" padding."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
+        super().__init__(
+            nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2),
+            nn.BatchNorm2d(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class DownBlock(nn.Sequential):
+    """Convolution block, then average pooling to half the size."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(ConvBlock(in_channels, out_channels), nn.AvgPool2d(2))
+
+
+class UpBlock(nn.Sequential):
+    """Nearest-neighbour upsampling to twice the size, then a convolution block."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(nn.Upsample(scale_factor=2), ConvBlock(in_channels, out_channels))
+
+
+class NormFirst(nn.Sequential):
+    """Batch norm, ReLU, 3x3 convolution."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True), nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        )
+
+
+class ResidualBlock(nn.Module):
+    """Two pre-activated convolutions with a shortcut (paper 3.3)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = NormFirst(channels, channels)
+        self.second = NormFirst(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(self.first(x))
+
+
+class Hourglass(nn.Module):
+    """U-shaped network whose decoder sees the encoder's features of the same size.
+
+    Args:
+        in_channels: channels of the input.
+        width: channels of the last decoder block; the encoder's widths double from twice this on.
+        blocks: halvings.
+        max_width: limit of all widths.
+    """
+
+    def __init__(self, in_channels: int, *, width: int, blocks: int, max_width: int) -> None:
+        super().__init__()
+        down = [in_channels, *(min(max_width, width * 2 ** (i + 1)) for i in range(blocks))]
+        self.down = nn.ModuleList(DownBlock(down[i], down[i + 1]) for i in range(blocks))
+        self.up = nn.ModuleList()
+        channels = down[-1]
+        for i in reversed(range(blocks)):
+            out = min(max_width, width * 2**i)
+            self.up.append(UpBlock(channels, out))
+            channels = out + down[i]
+        self.out_channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, in_channels, h, w]` to `[B, out_channels, h, w]`; the last channels are the input itself."""
+        skips = [x]
+        for block in self.down:
+            skips.append(block(skips[-1]))
+        out = skips.pop()
+        for block in self.up:
+            out = torch.cat([block(out), skips.pop()], dim=1)
+        return out
+
+
+class AntiAliasDownsample(nn.Module):
+    """Gaussian blur, then every `divisor`-th pixel from the first on.
+
+    The standard deviation is (divisor - 1) / 2, on 2 * round(4 * deviation) + 1 taps, zero padded.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, divisor: int) -> None:
+        super().__init__()
+        self.divisor = divisor
+        deviation = (divisor - 1) / 2
+        half = round(4 * deviation)
+        taps = torch.arange(-half, half + 1, dtype=torch.float32)
+        line = torch.exp(-(taps**2) / (2 * max(deviation, 1e-6) ** 2))
+        square = line[:, None] * line[None, :]
+        self.register_buffer("kernel", (square / square.sum())[None, None], persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """`[B, C, H, W]` to `[B, C, H/divisor, W/divisor]`."""
+        if self.divisor == 1:
+            return image
+        channels = image.shape[1]
+        kernel = self.kernel.to(image.dtype).expand(channels, 1, -1, -1)
+        return F.conv2d(image, kernel, stride=self.divisor, padding=kernel.shape[-1] // 2, groups=channels)

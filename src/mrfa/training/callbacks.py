@@ -1,0 +1,102 @@
+"""What a run shows and keeps: speed, picture grids, and a model folder that is always current."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import Tensor
+
+from mrfa.config import Config
+from mrfa.network.geometry import identity_grid, resize, sample
+from mrfa.network.model import Output
+from mrfa.training.augmentation import Pair, plain
+from mrfa.training.module import TrainingModule
+from mrfa.weights import save_model
+
+
+class ImagesPerSecond(Callback):
+    """Puts the number of generated training pictures a second beside the progress bar."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self.since = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.since = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any) -> None:
+        every = 20
+        if trainer.global_step % every == 0:
+            now = time.perf_counter()
+            pl_module.log("images/s", every * self.batch_size / max(now - self.since, 1e-6), prog_bar=True)
+            self.since = now
+
+
+class ModelFolder(Callback):
+    """Writes the network as a model folder with every checkpoint and at the end."""
+
+    def __init__(self, config: Config, folder: Path, *, every: int) -> None:
+        self.config = config
+        self.folder = folder
+        self.every = every
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            self._save(trainer, pl_module)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, TrainingModule)
+        if trainer.is_global_zero:
+            pairs = trainer.global_step * self.config.training.batch_size
+            card = f"# A face-animation model\n\nTrained with `mrfa train` for {trainer.global_step} steps, {pairs} pairs.\n"
+            save_model(module.network, self.config, self.folder, card)
+
+
+class PictureGrid(Callback):
+    """Logs rows of source, driving, coarse warp, result, the flow of each iteration, and the last occlusion map."""
+
+    ROWS = 4
+
+    def __init__(self, *, every: int) -> None:
+        self.every = every
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step % self.every or not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, TrainingModule)
+        network = pl_module.network
+        network.eval()
+        with torch.no_grad():
+            pair = plain({key: value[: self.ROWS] for key, value in batch.items()})  # type: ignore[arg-type, misc]
+            output = network(pair.source, pair.driving)
+        network.train()
+        logger = trainer.logger
+        if logger is not None:
+            logger.experiment.add_image("pictures", picture_grid(pair, output), trainer.global_step)  # type: ignore[attr-defined]
+
+
+def picture_grid(pair: Pair, output: Output) -> Tensor:
+    """`[3, rows * H, columns * W]` in [0, 1]."""
+    height, width = pair.driving.shape[2:]
+    coarse = resize(output.coarse.flow.permute(0, 3, 1, 2), (height, width)).permute(0, 2, 3, 1)
+    columns = [pair.source, pair.driving, sample(pair.source, coarse), output.image]
+    columns += [resize(flow_colours(flow), (height, width)) for flow in output.motion.flows]
+    columns.append(resize(output.motion.occlusions[-1], (height, width)).expand(-1, 3, -1, -1))
+    rows = torch.cat([column.float().clamp(0, 1) for column in columns], dim=3)
+    return torch.cat(list(rows), dim=1)
+
+
+def flow_colours(flow: Tensor) -> Tensor:
+    """Displacement of a flow `[B, h, w, 2]` as colours `[B, 3, h, w]`: right is red, down is green, grey is still."""
+    displacement = (flow - identity_grid(*flow.shape[1:3], flow)).permute(0, 3, 1, 2)
+    blue = -displacement.mean(1, keepdim=True)
+    return (0.5 + torch.cat([displacement, blue], dim=1)).clamp(0, 1)

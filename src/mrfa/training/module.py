@@ -1,0 +1,80 @@
+"""The Lightning module: one training step, the schedule, and what is logged."""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.optim import Adam
+from torch.optim.lr_scheduler import MultiStepLR
+
+from mrfa.config import Config
+from mrfa.errors import InputError
+from mrfa.network.model import Network
+from mrfa.training.augmentation import Pair, augment, plain
+from mrfa.training.guidance import region_weights
+from mrfa.training.objective import Losses, Objective
+from mrfa.training.pairs import PairBatch
+
+
+class TrainingModule(L.LightningModule):
+    """Network, objective, Adam and schedule (paper 3.4)."""
+
+    def __init__(self, network: Network, config: Config, *, total_steps: int, output: Path) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config.training
+        self.objective = Objective(config.training.objective)
+        self.total_steps = total_steps
+        self.output = output
+
+    def training_step(self, batch: PairBatch, batch_index: int) -> Tensor:
+        # A step draws the same random numbers whether or not the run was interrupted before it.
+        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step * 1009 + self.global_rank)
+        with torch.autocast(self.device.type, enabled=False):
+            pair = augment(batch, self.config.augmentation)
+        losses = self._losses(pair)
+        self._stop_if_not_finite(losses, batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.parts.items()})
+        self.log("loss", losses.total.detach(), prog_bar=True)
+        return losses.total
+
+    def validation_step(self, batch: PairBatch, batch_index: int) -> None:
+        """Errors on people held out, as shares of what repeating the source frame would give."""
+        pair = plain(batch)
+        output = self.network(pair.source, pair.driving)
+        size = (pair.driving.shape[2], pair.driving.shape[3])
+        regions = region_weights(pair.driving_groups, pair.found, size, 101.0) - 1
+        for name, weight in (("picture", torch.ones_like(regions)), ("eyes_and_lips", regions)):
+            error = ((output.image - pair.driving).abs() * weight).sum()
+            repeated = ((pair.source - pair.driving).abs() * weight).sum()
+            self.log(f"validation/{name}", error / repeated.clamp_min(1e-6), batch_size=len(pair.source), sync_dist=True)
+        if self.config.objective.guidance.weight:
+            count = pair.driving_groups.shape[1]
+            distance = (output.driving_keypoints.positions[:, :count] - pair.driving_groups).norm(dim=-1).mean(1)
+            share = (distance * pair.found).sum() / pair.found.sum().clamp_min(1)
+            self.log("validation/keypoint_px_of_256", share * 127.5, batch_size=len(pair.source), sync_dist=True)
+
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]
+        """Adam, its rate divided by ten at each milestone."""
+        optimizer = Adam(self.network.parameters(), lr=self.config.learning_rate, betas=self.config.betas)
+        milestones = [round(share * self.total_steps) for share in self.config.milestones]
+        scheduler = MultiStepLR(optimizer, milestones, gamma=0.1)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _losses(self, pair: Pair) -> Losses:
+        if self.global_step < self.config.objective.guidance.detector_steps:
+            return self.objective.detector_loss(self.network, pair)
+        return self.objective(self.network, pair, self.network(pair.source, pair.driving))
+
+    def _stop_if_not_finite(self, losses: Losses, batch: PairBatch) -> None:
+        if torch.isfinite(losses.total):
+            return
+        path = self.output / f"not-finite-step-{self.global_step}.safetensors"
+        save_file({name: value.contiguous() for name, value in batch.items()}, path)  # type: ignore[attr-defined]
+        bad = ", ".join(name for name, value in losses.parts.items() if not torch.isfinite(value)) or "total"
+        raise InputError(
+            f"the loss is not finite at step {self.global_step} ({bad}); the batch is in {path}: "
+            "lower training.learning_rate and resume from an earlier checkpoint"
+        )

@@ -1,0 +1,94 @@
+"""The training objective (paper 3.4, Eq. 11 to 13), with the options of this project."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mrfa.config import ObjectiveConfig
+from mrfa.network.geometry import RandomTransform, invert_2x2, resize, sample
+from mrfa.network.keypoints import Keypoints
+from mrfa.network.model import Network, Output
+from mrfa.training.augmentation import Pair
+from mrfa.training.guidance import guidance_loss, region_weights
+from mrfa.training.perceptual import load_perceptual_loss
+from mrfa.training.pyramid_loss import pyramid_loss
+
+
+class Losses(NamedTuple):
+    """Total and its weighted parts, all scalars."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class Objective(nn.Module):
+    """Image loss, both equivariance losses, and, where configured, guidance of keypoints."""
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.perceptual = load_perceptual_loss(config.vgg_weights) if config.image == "perceptual" else None
+
+    def detector_loss(self, network: Network, pair: Pair) -> Losses:
+        """What the detector alone can learn: guidance and equivariance."""
+        keypoints = network.detect(torch.cat([pair.source, pair.driving]))
+        half = len(pair.source)
+        driving = Keypoints(*(None if part is None else part[half:] for part in keypoints))
+        groups = torch.cat([pair.source_groups, pair.driving_groups])
+        guidance = guidance_loss(keypoints.positions, groups, pair.found.repeat(2))
+        parts = {"guidance": self.config.guidance.weight * guidance}
+        parts |= self._equivariance(network, pair.driving, driving)
+        return Losses(sum(parts.values(), torch.zeros(())), parts)
+
+    def forward(self, network: Network, pair: Pair, output: Output) -> Losses:
+        """All losses of a forward pass on an augmented pair."""
+        config = self.config
+        size = (pair.driving.shape[2], pair.driving.shape[3])
+        weight = region_weights(pair.driving_groups, pair.found, size, config.guidance.region_weight)
+        parts = {"image": config.image_weight * self._image(output.image, pair.driving, weight)}
+        if config.coarse_image_weight:
+            parts["warp"] = config.coarse_image_weight * self._warp(output, pair, weight)
+        parts |= self._equivariance(network, pair.driving, output.driving_keypoints)
+        if config.guidance.weight:
+            found = pair.found
+            guidance = guidance_loss(output.source_keypoints.positions, pair.source_groups, found) + guidance_loss(
+                output.driving_keypoints.positions, pair.driving_groups, found
+            )
+            parts["guidance"] = config.guidance.weight * guidance / 2
+        return Losses(sum(parts.values(), torch.zeros((), device=weight.device)), parts)
+
+    def _image(self, image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+        if self.perceptual is not None:
+            return self.perceptual(image, target)
+        return pyramid_loss(image, target, weight)
+
+    def _warp(self, output: Output, pair: Pair, weight: Tensor) -> Tensor:
+        """L1 between the driving image and the source warped by the coarse flow and by each finer flow.
+
+        It gives the flows a direct signal, which small data sets need; what is hidden in the source is left out.
+        """
+        flows = [output.coarse.flow, *(f for f in output.motion.flows if f.shape[1] >= output.coarse.flow.shape[1])]
+        visible = torch.sigmoid(output.coarse.occlusion.detach())
+        loss = torch.zeros((), device=weight.device)
+        for flow in flows:
+            size = flow.shape[1:3]
+            source, target = resize(pair.source, size), resize(pair.driving, size)
+            importance = resize(weight, size) * (0.2 + 0.8 * resize(visible, size))
+            error = (sample(source, flow, padding="border") - target).abs() * importance
+            loss = loss + error.sum() / (importance.sum() * 3)
+        return loss / len(flows)
+
+    def _equivariance(self, network: Network, driving: Tensor, keypoints: Keypoints) -> dict[str, Tensor]:
+        """Keypoints of a transformed picture are the transformed keypoints (Eq. 12); so are their affine maps."""
+        transform = RandomTransform.draw(len(driving), driving)
+        transformed = network.detect(transform.image(driving))
+        expected = transform.positions(transformed.positions)
+        parts = {"equivariance": self.config.equivariance_weight * F.l1_loss(expected, keypoints.positions)}
+        if keypoints.affine is not None and transformed.affine is not None and self.config.affine_equivariance_weight:
+            jacobian = transform.jacobian(transformed.positions)
+            product = invert_2x2(keypoints.affine) @ jacobian @ transformed.affine
+            identity = torch.eye(2, device=product.device)
+            parts["affine_equivariance"] = self.config.affine_equivariance_weight * (product - identity).abs().mean()
+        return parts

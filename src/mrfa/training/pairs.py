@@ -1,0 +1,136 @@
+"""Pairs of frames of one clip, sampled by identity (paper 3.4)."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TypedDict
+
+import cv2
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mrfa.config import TrainingConfig
+from mrfa.data.prepared import PreparedClip, read_frames
+from mrfa.errors import InputError
+
+
+class PairBatch(TypedDict):
+    """A batch of pairs.
+
+    Keys:
+        source, driving: uint8 RGB `[B, 3, H, W]`.
+        source_groups, driving_groups: `[B, G, 2]` normalised landmark groups; zeros where there are none.
+        found: `[B]`, whether both frames have landmarks.
+    """
+
+    source: Tensor
+    driving: Tensor
+    source_groups: Tensor
+    driving_groups: Tensor
+    found: Tensor
+
+
+class PairDataset(Dataset[dict[str, np.ndarray]]):
+    """Pair number `i` is always the same pair, so that a resumed run sees what an unbroken one would."""
+
+    def __init__(self, clips: list[PreparedClip], *, size: int, seed: int) -> None:
+        identities: dict[str, list[PreparedClip]] = defaultdict(list)
+        for clip in clips:
+            identities[clip.identity].append(clip)
+        self.identities = list(identities.values())
+        self.size = size
+        self.seed = seed
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng((self.seed, index))
+        clips = self.identities[rng.integers(len(self.identities))]
+        clip = clips[rng.integers(len(clips))]
+        frames = read_frames(clip, [int(i) for i in rng.choice(clip.frames, 2, replace=False)])
+        images = [self._to_size(image) for image in frames.images]
+        groups = np.zeros((2, 1, 2), np.float32) if frames.groups is None else frames.groups
+        return {
+            "source": images[0],
+            "driving": images[1],
+            "source_groups": groups[0],
+            "driving_groups": groups[1],
+            "found": np.asarray(frames.found.all()),
+        }
+
+    def _to_size(self, image: np.ndarray) -> np.ndarray:
+        if image.shape[0] != self.size:
+            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+class PairNumbers(Sampler[int]):
+    """This process's share of the pair numbers of the whole training, from the present step on."""
+
+    def __init__(self, start: int, stop: int, rank: int, world: int) -> None:
+        self.numbers = range(start + rank, stop, world)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+
+class PairData(L.LightningDataModule):
+    """Training pairs, and a fixed set of pairs of held-out clips where a validation folder is given."""
+
+    VALIDATION_PAIRS = 96
+
+    def __init__(
+        self, config: TrainingConfig, clips: list[PreparedClip], validation_clips: list[PreparedClip] | None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.clips = clips
+        self.validation_clips = validation_clips
+        self.total_steps = config.steps or self._steps_of_epochs()
+
+    def train_dataloader(self) -> DataLoader[dict[str, np.ndarray]]:
+        trainer = self.trainer
+        assert trainer is not None
+        size = self.config.batch_size
+        if size % trainer.world_size:
+            raise InputError(f"training.batch_size={size} must be a multiple of the {trainer.world_size} processes")
+        dataset = PairDataset(self.clips, size=self.config.image_size, seed=self.config.seed)
+        numbers = PairNumbers(
+            trainer.global_step * size, self.total_steps * size, trainer.global_rank, trainer.world_size
+        )
+        return self._loader(dataset, numbers, size // trainer.world_size)
+
+    def val_dataloader(self) -> list[DataLoader[dict[str, np.ndarray]]]:
+        if self.validation_clips is None:
+            return []
+        dataset = PairDataset(self.validation_clips, size=self.config.image_size, seed=1)
+        return [self._loader(dataset, range(self.VALIDATION_PAIRS), 8)]
+
+    def _loader(self, dataset: PairDataset, numbers: "PairNumbers | range", batch: int) -> DataLoader[dict[str, np.ndarray]]:
+        return DataLoader(
+            dataset,
+            batch_size=batch,
+            sampler=numbers,
+            num_workers=self.config.workers,
+            persistent_workers=self.config.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def _steps_of_epochs(self) -> int:
+        identities = len({clip.identity for clip in self.clips})
+        pairs = identities * self.config.pairs_per_identity * self.config.epochs
+        return max(1, pairs // self.config.batch_size)
+
+
+def count_identities(clips: list[PreparedClip]) -> int:
+    """Number of different people."""
+    return len({clip.identity for clip in clips})
+
+
+def cache_folder(output: Path) -> Path:
+    """Where a run keeps its prepared clips unless told otherwise."""
+    return output / "cache"

@@ -1,0 +1,132 @@
+"""`mrfa train`: prepare the data, build the run, fit, and write a model folder."""
+
+import os
+from pathlib import Path
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+from rich.progress import Progress
+
+from mrfa.config import Config
+from mrfa.data.prepared import PreparedClip, prepare_clips
+from mrfa.errors import InputError
+from mrfa.network.model import Network
+from mrfa.training.callbacks import ImagesPerSecond, ModelFolder, PictureGrid
+from mrfa.training.module import TrainingModule
+from mrfa.training.pairs import PairData, cache_folder, count_identities
+from mrfa.weights import find_model, load_model
+
+STORED_SIZE = 256
+
+
+def train(
+    config: Config,
+    *,
+    data: Path,
+    output: Path,
+    validation: Path | None = None,
+    cache: Path | None = None,
+    init: str | None = None,
+    resume: bool = False,
+    checkpoint_every: int = 500,
+) -> Path:
+    """Train a model.
+
+    Args:
+        config: network and training settings.
+        data: folder of clips; see `mrfa.data.clips`.
+        output: folder of the run: checkpoints, logs, and the model folder `model`.
+        validation: folder of clips of other people, measured at every checkpoint.
+        cache: folder for prepared clips; `output/cache` by default.
+        init: model folder or bundled model to start from.
+        resume: go on from the run's last checkpoint.
+        checkpoint_every: steps between checkpoints.
+
+    Returns:
+        The model folder.
+
+    Raises:
+        InputError: unusable data, nothing to resume, an existing run without `resume`, or a loss that is not finite.
+    """
+    last = output / "checkpoints" / "last.ckpt"
+    if resume and not last.is_file():
+        raise InputError(f"nothing to resume: there is no {last}")
+    if last.is_file() and not resume:
+        raise InputError(f"{output} holds a run already: add --resume to go on, or give another --output")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {output}: {error.strerror}") from None
+    L.seed_everything(config.training.seed, workers=True)
+    network = _build(config, init)
+    cache = cache or cache_folder(output)
+    clips = _prepare(data, cache, config)
+    pairs = PairData(config.training, clips, _prepare(validation, cache, config) if validation else None)
+    module = TrainingModule(network, config, total_steps=pairs.total_steps, output=output)
+    trainer = _trainer(config, output, pairs, checkpoint_every)
+    # weights_only: a checkpoint is read without running any code from it.
+    trainer.fit(module, pairs, ckpt_path=last if resume else None, weights_only=True)
+    return output / "model"
+
+
+def _build(config: Config, init: str | None) -> Network:
+    network = Network(config.network)
+    if init is not None:
+        start = load_model(init)
+        if start.config != config.network:
+            raise InputError(f"the network of {find_model(init)} differs from the configuration: start from its own config.yaml")
+        network.load_state_dict(start.state_dict())
+    # Convolutions on a CPU and on tensor cores are fastest in this layout.
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
+    console = Console(stderr=True)
+    guidance = config.training.objective.guidance
+    with Progress(console=console, transient=True) as progress:
+        task = progress.add_task(f"preparing {root}", total=None)
+        clips, problems = prepare_clips(
+            root,
+            cache,
+            size=max(STORED_SIZE, config.training.image_size),
+            landmarks=guidance.weight > 0 or guidance.region_weight > 1,
+            progress=lambda done, total: progress.update(task, completed=done, total=total),
+        )
+    for problem in problems:
+        console.print(f"skipped: {problem}", style="yellow")
+    frames = sum(clip.frames for clip in clips)
+    console.print(f"{root}: {len(clips)} clips, {frames} frames, {count_identities(clips)} identities")
+    return clips
+
+
+def _trainer(config: Config, output: Path, pairs: PairData, checkpoint_every: int) -> L.Trainer:
+    callbacks: list[Callback] = [
+        ModelCheckpoint(
+            output / "checkpoints", filename="{step}", every_n_train_steps=checkpoint_every, save_top_k=1, save_last=True
+        ),
+        ModelFolder(config, output / "model", every=checkpoint_every),
+        PictureGrid(every=checkpoint_every),
+        ImagesPerSecond(config.training.batch_size),
+        LearningRateMonitor(),
+        TQDMProgressBar(refresh_rate=20),
+    ]
+    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1 or torch.cuda.device_count() > 1
+    return L.Trainer(
+        max_steps=pairs.total_steps,
+        precision=config.training.precision,
+        gradient_clip_val=config.training.gradient_clip,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(output, name="", version="logs"),
+        log_every_n_steps=20,
+        val_check_interval=checkpoint_every if pairs.validation_clips else None,
+        check_val_every_n_epoch=None if pairs.validation_clips else 1,
+        num_sanity_val_steps=0,
+        limit_val_batches=1.0 if pairs.validation_clips else 0,
+        use_distributed_sampler=False,
+        sync_batchnorm=distributed,
+        strategy="ddp_find_unused_parameters_true" if distributed else "auto",
+        default_root_dir=output,
+    )

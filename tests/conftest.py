@@ -1,0 +1,64 @@
+"""Fixtures: a tiny network, and the real faces where they lie beside the checkout."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mrfa.config import Config, load_config
+from mrfa.network.model import Network
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+TINY = {
+    "network.image_size": 64,
+    "network.detector.keypoints": 28,
+    "network.detector.stem_widths": [4],
+    "network.detector.width": 4,
+    "network.detector.max_width": 16,
+    "network.detector.blocks": 3,
+    "network.coarse.width": 4,
+    "network.coarse.max_width": 16,
+    "network.coarse.blocks": 3,
+    "network.correlation.width": 4,
+    "network.correlation.max_width": 16,
+    "network.correlation.blocks": 2,
+    "network.correlation.channels": 8,
+    "network.refinement.correlation_widths": [8, 8],
+    "network.refinement.flow_widths": [4, 4],
+    "network.refinement.motion_width": 8,
+    "network.refinement.context_width": 8,
+    "network.refinement.warped_width": 8,
+    "network.refinement.head_width": 8,
+    "network.generator.widths": [4, 8, 8, 8, 8, 8],
+    "training.image_size": 64,
+    "training.batch_size": 2,
+    "training.precision": "32-true",
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    """The bundled preset's structure at 64x64 with a few channels."""
+    return load_config("small", TINY)
+
+
+@pytest.fixture
+def tiny_network(tiny_config: Config) -> Network:
+    """A randomly initialised tiny network in evaluation mode."""
+    torch.manual_seed(0)
+    return Network(tiny_config.network).eval()
+
+
+@pytest.fixture(scope="session")
+def faces() -> Path:
+    """Folder of real face clips and portraits."""
+    folder = SHARED / "faces"
+    if not folder.is_dir():
+        pytest.skip("the real face clips do not lie beside this checkout")
+    return folder
