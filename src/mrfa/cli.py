@@ -36,6 +36,7 @@ def train(
     init: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
+    time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop cleanly, to be resumed.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as training.batch_size=8.")] = None,
 ) -> None:
     """Train a model on a folder of clips."""
@@ -55,8 +56,21 @@ def train(
         init=init,
         resume=resume,
         checkpoint_every=checkpoint_every,
+        time_limit=time_limit,
     )
     typer.echo(f"model: {folder}")
+
+
+@app.command()
+def pack(
+    data: Annotated[Path, typer.Argument(help="Folder of video clips.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The packed file (.safetensors).")],
+    cache: Annotated[Path, typer.Option(help="Folder for prepared clips.")],
+) -> None:
+    """Pack clips and their landmarks into one file, to train on another machine without mediapipe."""
+    from mrfa.data.packed import pack_clips
+
+    typer.echo(f"packed {pack_clips(data, output, cache, size=256)} clips into {output}")
 
 
 def main() -> None:

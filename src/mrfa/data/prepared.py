@@ -19,6 +19,7 @@ from safetensors.numpy import save_file
 
 from mrfa.data.clips import Clip, list_clips, read_clip
 from mrfa.data.files import replacing
+from mrfa.data.guidance import annotate_clip
 from mrfa.errors import InputError
 
 JPEG_QUALITY = 95
@@ -29,6 +30,7 @@ class PreparedClip(NamedTuple):
     """Where a prepared clip lies and what it holds."""
 
     path: Path
+    name: str
     identity: str
     frames: int
 
@@ -78,12 +80,28 @@ def prepare_clips(
                 problems[jobs[job]] = f"{jobs[job].path}: {job.result()}"
             if progress:
                 progress(done, len(missing))
-    prepared = [_describe(targets[clip], clip.identity) for clip in clips if clip not in problems]
+    prepared = [_describe(targets[clip], clip) for clip in clips if clip not in problems]
     usable = [clip for clip in prepared if clip.frames > 1]
     lines = [*problems.values(), *(f"{clip.path.name}: only one frame" for clip in prepared if clip.frames < 2)]
     if not usable:
         raise InputError(f"no usable clip in {root}" + (f": {lines[0]}" if lines else ""))
     return usable, lines
+
+
+def write_prepared(target: Path, frames: np.ndarray, groups: np.ndarray | None, found: np.ndarray | None) -> None:
+    """Write one prepared clip from frames `[T, H, W, 3]` and, where there are any, their landmark groups."""
+    encoded = [_encode(frame) for frame in frames]
+    tensors = {"jpeg": np.concatenate(encoded), "offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64)}
+    if groups is not None and found is not None:
+        tensors |= {"groups": groups, "found": found}
+    with replacing(target) as temporary:
+        save_file(tensors, temporary)
+
+
+def read_landmarks(clip: PreparedClip) -> tuple[np.ndarray, np.ndarray]:
+    """Landmark groups `[T, G, 2]` and found flags `[T]` of a clip that was prepared with them."""
+    with safe_open(clip.path, framework="np") as file:
+        return file.get_tensor("groups"), file.get_tensor("found")
 
 
 def read_frames(clip: PreparedClip, indices: list[int]) -> ClipFrames:
@@ -108,25 +126,16 @@ def _prepare(clip: Clip, target: Path, size: int, landmarks: bool) -> str | None
     """Write one prepared clip; what went wrong is returned, so that one bad clip does not end the job."""
     try:
         frames = read_clip(clip.path, size)
-        encoded = [_encode(frame) for frame in frames]
-        tensors = {
-            "jpeg": np.concatenate(encoded),
-            "offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
-        }
-        if landmarks:
-            from mrfa.data.guidance import annotate_clip
-
-            tensors["groups"], tensors["found"] = annotate_clip(frames)
-        with replacing(target) as temporary:
-            save_file(tensors, temporary)
+        groups, found = annotate_clip(frames) if landmarks else (None, None)
+        write_prepared(target, frames, groups, found)
     except InputError as error:
         return str(error)
     return None
 
 
-def _describe(path: Path, identity: str) -> PreparedClip:
+def _describe(path: Path, clip: Clip) -> PreparedClip:
     with safe_open(path, framework="np") as file:
-        return PreparedClip(path, identity, file.get_slice("offsets").get_shape()[0] - 1)
+        return PreparedClip(path, clip.path.stem, clip.identity, file.get_slice("offsets").get_shape()[0] - 1)
 
 
 def _encode(image: np.ndarray) -> np.ndarray:

@@ -36,6 +36,23 @@ class ImagesPerSecond(Callback):
             self.since = now
 
 
+class TimeLimit(Callback):
+    """Stops the run cleanly after some seconds, with a checkpoint written.
+
+    It counts from its own construction and checks after each step.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any) -> None:
+        if time.monotonic() >= self.end and not trainer.should_stop:
+            trainer.should_stop = True
+            checkpoint = trainer.checkpoint_callback
+            if checkpoint is not None:
+                trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")  # type: ignore[attr-defined]
+
+
 class ModelFolder(Callback):
     """Writes the network as a model folder with every checkpoint and at the end."""
 

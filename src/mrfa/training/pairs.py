@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import cv2
 import lightning as L
@@ -33,23 +34,36 @@ class PairBatch(TypedDict):
     found: Tensor
 
 
-class PairDataset(Dataset[dict[str, np.ndarray]]):
+class PairDraw:
     """Pair number `i` is always the same pair, so that a resumed run sees what an unbroken one would."""
 
-    def __init__(self, clips: list[PreparedClip], *, size: int, seed: int) -> None:
-        identities: dict[str, list[PreparedClip]] = defaultdict(list)
-        for clip in clips:
-            identities[clip.identity].append(clip)
+    def __init__(self, clips: list[PreparedClip], *, seed: int) -> None:
+        identities: dict[str, list[int]] = defaultdict(list)
+        for number, clip in enumerate(clips):
+            identities[clip.identity].append(number)
         self.identities = list(identities.values())
-        self.size = size
+        self.clips = clips
         self.seed = seed
 
-    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    def __call__(self, index: int) -> tuple[int, list[int]]:
+        """Number of a clip and two of its frames."""
         rng = np.random.default_rng((self.seed, index))
-        clips = self.identities[rng.integers(len(self.identities))]
-        clip = clips[rng.integers(len(clips))]
-        frames = read_frames(clip, [int(i) for i in rng.choice(clip.frames, 2, replace=False)])
-        images = [self._to_size(image) for image in frames.images]
+        numbers = self.identities[rng.integers(len(self.identities))]
+        number = numbers[rng.integers(len(numbers))]
+        return number, [int(i) for i in rng.choice(self.clips[number].frames, 2, replace=False)]
+
+
+class PairDataset(Dataset[dict[str, np.ndarray]]):
+    """Pairs decoded from prepared clips one by one."""
+
+    def __init__(self, clips: list[PreparedClip], *, size: int, seed: int) -> None:
+        self.draw = PairDraw(clips, seed=seed)
+        self.size = size
+
+    def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+        number, chosen = self.draw(index)
+        frames = read_frames(self.draw.clips[number], chosen)
+        images = [_to_size(image, self.size) for image in frames.images]
         groups = np.zeros((2, 1, 2), np.float32) if frames.groups is None else frames.groups
         return {
             "source": images[0],
@@ -59,10 +73,48 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
             "found": np.asarray(frames.found.all()),
         }
 
-    def _to_size(self, image: np.ndarray) -> np.ndarray:
-        if image.shape[0] != self.size:
-            image = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+class ResidentPairs(Dataset[PairBatch]):
+    """Whole batches from frames that all lie in the device's memory, for data sets that fit there.
+
+    Item `i` is batch number `i`, already on the device.
+    """
+
+    def __init__(self, clips: list[PreparedClip], *, size: int, seed: int, batch: int, device: torch.device) -> None:
+        self.draw = PairDraw(clips, seed=seed)
+        self.batch = batch
+        self.offsets = np.cumsum([0, *(clip.frames for clip in clips)])
+        with ThreadPoolExecutor() as pool:
+            parts = list(pool.map(lambda clip: self._load(clip, size), clips))
+        self.images = torch.cat([part[0] for part in parts]).to(device)
+        self.groups = torch.cat([part[1] for part in parts]).to(device)
+        self.found = torch.cat([part[2] for part in parts]).to(device)
+
+    def __getitem__(self, number: int) -> PairBatch:
+        chosen = [self.draw(number * self.batch + i) for i in range(self.batch)]
+        frames = torch.tensor([[self.offsets[clip] + i for i in pair] for clip, pair in chosen])
+        source, driving = frames.to(self.images.device, non_blocking=True).unbind(1)
+        return {
+            "source": self.images[source],
+            "driving": self.images[driving],
+            "source_groups": self.groups[source],
+            "driving_groups": self.groups[driving],
+            "found": self.found[source] & self.found[driving],
+        }
+
+    @staticmethod
+    def _load(clip: PreparedClip, size: int) -> tuple[Tensor, Tensor, Tensor]:
+        frames = read_frames(clip, list(range(clip.frames)))
+        images = torch.from_numpy(np.stack([_to_size(image, size) for image in frames.images]))
+        groups = np.zeros((clip.frames, 1, 2), np.float32) if frames.groups is None else frames.groups
+        return images, torch.from_numpy(groups), torch.from_numpy(frames.found)
+
+
+def _to_size(image: np.ndarray, size: int) -> np.ndarray:
+    """`[H, W, 3]` to `[3, size, size]`."""
+    if image.shape[0] != size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
 class PairNumbers(Sampler[int]):
@@ -92,12 +144,14 @@ class PairData(L.LightningDataModule):
         self.validation_clips = validation_clips
         self.total_steps = config.steps or self._steps_of_epochs()
 
-    def train_dataloader(self) -> DataLoader[dict[str, np.ndarray]]:
+    def train_dataloader(self) -> DataLoader[Any]:
         trainer = self.trainer
         assert trainer is not None
         size = self.config.batch_size
         if size % trainer.world_size:
             raise InputError(f"training.batch_size={size} must be a multiple of the {trainer.world_size} processes")
+        if self.config.resident:
+            return self._resident_loader(trainer, size // trainer.world_size)
         dataset = PairDataset(self.clips, size=self.config.image_size, seed=self.config.seed)
         numbers = PairNumbers(
             trainer.global_step * size, self.total_steps * size, trainer.global_rank, trainer.world_size
@@ -109,6 +163,18 @@ class PairData(L.LightningDataModule):
             return []
         dataset = PairDataset(self.validation_clips, size=self.config.image_size, seed=1)
         return [self._loader(dataset, range(self.VALIDATION_PAIRS), 8)]
+
+    def _resident_loader(self, trainer: L.Trainer, batch: int) -> DataLoader[Any]:
+        dataset = ResidentPairs(
+            self.clips,
+            size=self.config.image_size,
+            seed=self.config.seed,
+            batch=batch,
+            device=trainer.strategy.root_device,
+        )
+        world = trainer.world_size
+        numbers = PairNumbers(trainer.global_step * world, self.total_steps * world, trainer.global_rank, world)
+        return DataLoader(dataset, batch_size=None, sampler=numbers)
 
     def _loader(self, dataset: PairDataset, numbers: "PairNumbers | range", batch: int) -> DataLoader[dict[str, np.ndarray]]:
         return DataLoader(

@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mrfa.config import Config
+from mrfa.data.packed import unpack_clips
 from mrfa.data.prepared import PreparedClip, prepare_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
-from mrfa.training.callbacks import ImagesPerSecond, ModelFolder, PictureGrid
+from mrfa.training.callbacks import ImagesPerSecond, ModelFolder, PictureGrid, TimeLimit
 from mrfa.training.module import TrainingModule
 from mrfa.training.pairs import PairData, cache_folder, count_identities
 from mrfa.weights import find_model, load_model
@@ -32,18 +33,20 @@ def train(
     init: str | None = None,
     resume: bool = False,
     checkpoint_every: int = 500,
+    time_limit: float | None = None,
 ) -> Path:
     """Train a model.
 
     Args:
         config: network and training settings.
-        data: folder of clips; see `mrfa.data.clips`.
+        data: folder of clips, or a packed file of `mrfa pack`; see `mrfa.data.clips`.
         output: folder of the run: checkpoints, logs, and the model folder `model`.
         validation: folder of clips of other people, measured at every checkpoint.
         cache: folder for prepared clips; `output/cache` by default.
         init: model folder or bundled model to start from.
         resume: go on from the run's last checkpoint.
         checkpoint_every: steps between checkpoints.
+        time_limit: stop cleanly after this many minutes, with a checkpoint to resume from.
 
     Returns:
         The model folder.
@@ -61,12 +64,15 @@ def train(
     except OSError as error:
         raise InputError(f"cannot write to {output}: {error.strerror}") from None
     L.seed_everything(config.training.seed, workers=True)
+    torch.set_float32_matmul_precision("high")
     network = _build(config, init)
     cache = cache or cache_folder(output)
     clips = _prepare(data, cache, config)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config) if validation else None)
+    if config.training.compile:
+        network.compile()
     module = TrainingModule(network, config, total_steps=pairs.total_steps, output=output)
-    trainer = _trainer(config, output, pairs, checkpoint_every)
+    trainer = _trainer(config, output, pairs, checkpoint_every, time_limit)
     # weights_only: a checkpoint is read without running any code from it.
     trainer.fit(module, pairs, ckpt_path=last if resume else None, weights_only=True)
     return output / "model"
@@ -85,6 +91,8 @@ def _build(config: Config, init: str | None) -> Network:
 
 def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
     console = Console(stderr=True)
+    if root.is_file():
+        return unpack_clips(root, cache, size=STORED_SIZE)
     guidance = config.training.objective.guidance
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"preparing {root}", total=None)
@@ -102,10 +110,12 @@ def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
     return clips
 
 
-def _trainer(config: Config, output: Path, pairs: PairData, checkpoint_every: int) -> L.Trainer:
+def _trainer(
+    config: Config, output: Path, pairs: PairData, checkpoint_every: int, time_limit: float | None
+) -> L.Trainer:
     callbacks: list[Callback] = [
         ModelCheckpoint(
-            output / "checkpoints", filename="{step}", every_n_train_steps=checkpoint_every, save_top_k=1, save_last=True
+            output / "checkpoints", every_n_train_steps=checkpoint_every, save_top_k=0, save_last=True
         ),
         ModelFolder(config, output / "model", every=checkpoint_every),
         PictureGrid(every=checkpoint_every),
@@ -113,6 +123,8 @@ def _trainer(config: Config, output: Path, pairs: PairData, checkpoint_every: in
         LearningRateMonitor(),
         TQDMProgressBar(refresh_rate=20),
     ]
+    if time_limit is not None:
+        callbacks.insert(0, TimeLimit(time_limit * 60))
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1 or torch.cuda.device_count() > 1
     return L.Trainer(
         max_steps=pairs.total_steps,
@@ -127,6 +139,7 @@ def _trainer(config: Config, output: Path, pairs: PairData, checkpoint_every: in
         limit_val_batches=1.0 if pairs.validation_clips else 0,
         use_distributed_sampler=False,
         sync_batchnorm=distributed,
+        benchmark=torch.cuda.is_available(),
         strategy="ddp_find_unused_parameters_true" if distributed else "auto",
         default_root_dir=output,
     )

@@ -1,0 +1,93 @@
+"""Pixel metrics: mean absolute error, PSNR and SSIM, over the whole picture or inside a box.
+
+Pictures are `[B, 3, H, W]` in [0, 1]; every metric gives one value a picture, `[B]`.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+SSIM_SIGMA = 1.5
+SSIM_RADIUS = 5
+SSIM_SIDE = 2 * SSIM_RADIUS + 1
+# Equal pictures would have an infinite PSNR, which no mean survives: 100 dB is the most that is given.
+LEAST_SQUARED_ERROR = 1e-10
+
+
+class PixelBox(NamedTuple):
+    """Whole pixels of a picture: columns `x0` to `x1`, rows `y0` to `y1`, the ends excluded."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+
+def pixel_box(box: tuple[float, float, float, float], height: int, width: int) -> PixelBox | None:
+    """The pixels that a box touches, inside the picture.
+
+    Args:
+        box: (x0, y0, x1, y1) in pixels, where whole numbers are pixel centres.
+        height, width: of the picture.
+
+    Returns:
+        The box, or None where less of it lies in the picture than the SSIM window needs (11 x 11).
+    """
+    x0, y0 = max(math.floor(box[0] + 0.5), 0), max(math.floor(box[1] + 0.5), 0)
+    x1, y1 = min(math.floor(box[2] + 0.5) + 1, width), min(math.floor(box[3] + 0.5) + 1, height)
+    if min(x1 - x0, y1 - y0) < SSIM_SIDE:
+        return None
+    return PixelBox(x0, y0, x1, y1)
+
+
+def crop(images: Tensor, box: PixelBox) -> Tensor:
+    """`[B, 3, H, W]` to the pixels inside a box."""
+    return images[..., box.y0 : box.y1, box.x0 : box.x1]
+
+
+def l1(images: Tensor, truth: Tensor) -> Tensor:
+    """Mean absolute difference."""
+    return (images - truth).abs().flatten(1).mean(1)
+
+
+def psnr(images: Tensor, truth: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, at most 100."""
+    error = (images - truth).square().flatten(1).mean(1)
+    return -10 * torch.log10(error.clamp(min=LEAST_SQUARED_ERROR))
+
+
+def ssim(images: Tensor, truth: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004): 11 x 11 Gaussian window of sigma 1.5, mean over the colour channels.
+
+    Only windows that lie wholly inside the picture count.
+
+    Raises:
+        ValueError: the pictures are smaller than the window.
+    """
+    if min(images.shape[-2:]) < SSIM_SIDE:
+        raise ValueError(f"SSIM needs at least {SSIM_SIDE} x {SSIM_SIDE} pixels, got {tuple(images.shape[-2:])}")
+    # Variances are differences of near-equal numbers: single precision would lose them in flat regions.
+    first, second = images.double(), truth.double()
+    moments = torch.cat([first, second, first.square(), second.square(), first * second], 1)
+    mean1, mean2, square1, square2, product = _blur(moments).chunk(5, 1)
+    variance1, variance2 = square1 - mean1.square(), square2 - mean2.square()
+    covariance = product - mean1 * mean2
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean1 * mean2 + c1) / (mean1.square() + mean2.square() + c1)
+    structure = (2 * covariance + c2) / (variance1 + variance2 + c2)
+    return (luminance * structure).flatten(1).mean(1).to(images.dtype)
+
+
+def _blur(images: Tensor) -> Tensor:
+    """Gaussian means of all whole windows: `[B, C, H, W]` to `[B, C, H - 10, W - 10]`."""
+    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=images.dtype, device=images.device)
+    window = torch.exp(-0.5 * (offsets / SSIM_SIGMA).square())
+    window = window / window.sum()
+    batch, channels = images.shape[:2]
+    flat = images.reshape(batch * channels, 1, *images.shape[2:])
+    flat = functional.conv2d(flat, window.view(1, 1, 1, -1))
+    flat = functional.conv2d(flat, window.view(1, 1, -1, 1))
+    return flat.view(batch, channels, *flat.shape[2:])
