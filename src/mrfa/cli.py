@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -71,6 +73,128 @@ def pack(
     from mrfa.data.packed import pack_clips
 
     typer.echo(f"packed {pack_clips(data, output, cache, size=256)} clips into {output}")
+
+
+evaluate = typer.Typer(help="Measure how good a model is.", no_args_is_help=True)
+app.add_typer(evaluate, name="evaluate")
+
+
+@evaluate.callback()
+def _evaluate_group() -> None:
+    """Keeps the commands' names, however few there are."""
+
+
+@evaluate.command("reconstruction")
+def evaluate_reconstruction(
+    model: Annotated[str, typer.Argument(help="Model folder, or name of a bundled model.")],
+    data: Annotated[Path, typer.Option(help="Folder of clips of people that the model has never seen.")],
+    output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="PNG file for a contact sheet.")] = None,
+    frames_per_clip: Annotated[int, typer.Option(help="Evenly spaced frames a clip; 0 for all.", min=0)] = 6,
+    clips: Annotated[int, typer.Option(help="Evenly spaced clips of the folder; 0 for all.", min=0)] = 0,
+) -> None:
+    """Animate each clip's first frame by its later frames, and compare with these."""
+    from mrfa.evaluation.command import run_reconstruction
+
+    run_reconstruction(
+        model, data, output=output, sheet=sheet, frames_per_clip=frames_per_clip or None, clips=clips or None
+    )
+
+
+CropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the source.")]
+DrivingCropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the driver.")]
+ModelOption = Annotated[str, typer.Option(help="Bundled model or model folder.")]
+
+
+@app.command()
+def animate(
+    source: Annotated[Path, typer.Argument(help="Picture of a face.")],
+    driving: Annotated[Path, typer.Argument(help="Video, folder of pictures, or motion template.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4).")],
+    model: ModelOption = "small",
+    crop: CropOption = "auto",
+    driving_crop: DrivingCropOption = "auto",
+    absolute: Annotated[bool, typer.Option("--absolute", help="Take the driver's pose, not only its motion.")] = False,
+    adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
+    paste_back: Annotated[bool, typer.Option(help="Write the whole portrait, not only the face's crop.")] = True,
+) -> None:
+    """Animate a portrait by a driving video."""
+    with _progress() as on_progress:
+        from mrfa.animation.job import animate_file
+
+        result = animate_file(
+            source,
+            driving,
+            output,
+            model=model,
+            source_crop=crop,
+            driving_crop=driving_crop,
+            relative=not absolute,
+            adapt_scale=adapt_scale,
+            compare=compare,
+            paste_back=paste_back,
+            on_progress=on_progress,
+        )
+    _report(output, result.frames, result.warnings)
+
+
+@app.command()
+def motion(
+    driving: Annotated[Path, typer.Argument(help="Video or folder of pictures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The template to write (.safetensors).")],
+    model: ModelOption = "small",
+    crop: DrivingCropOption = "auto",
+) -> None:
+    """Save a driver's motion as a small template that drives any portrait later."""
+    with _progress() as on_progress:
+        from mrfa.animation.job import extract_motion
+
+        result = extract_motion(driving, output, model=model, driving_crop=crop, on_progress=on_progress)
+    _report(output, result.frames, result.warnings)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4).")] = Path("demo.mp4"),
+) -> None:
+    """Animate the bundled portrait by the bundled motion."""
+    with _progress() as on_progress:
+        from mrfa.animation.job import animate_file, demo_files
+
+        portrait, template = demo_files()
+        result = animate_file(portrait, template, output, on_progress=on_progress)
+    _report(output, result.frames, result.warnings)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar a stage on standard error, with frames a second and the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
+    from rich.text import Text
+
+    class Rate(TextColumn):
+        def render(self, task: Task) -> Text:
+            speed = task.finished_speed or task.speed
+            return Text(f"{speed:.1f} frames/s" if speed else "")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks = {}
+
+        def on_progress(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield on_progress
+
+
+def _report(output: Path, frames: int, warnings: list[str]) -> None:
+    for warning in warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"{output}: {frames} frames")
 
 
 def main() -> None:

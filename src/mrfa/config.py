@@ -148,7 +148,6 @@ class TrainingConfig(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     workers: int = Field(4, ge=0)
     resident: bool = Field(False, description="keep all frames in the device's memory, for data sets that fit there")
-    compile: bool = Field(False, description="compile the network with torch.compile")
     seed: int = 0
     objective: ObjectiveConfig = ObjectiveConfig()
     augmentation: AugmentationConfig = AugmentationConfig()

@@ -46,7 +46,7 @@ def read_clip(path: str | Path, size: int) -> np.ndarray:
     """
     from mrfa.data.video import open_frames
 
-    frames = [_square(frame.image, size) for frame in open_frames(Path(path))]
+    frames = [square(frame.image, size) for frame in open_frames(Path(path))]
     if not frames:
         raise InputError(f"{path} holds no frames")
     return np.stack(frames)
@@ -58,7 +58,8 @@ def _identity(path: Path, root: Path) -> str:
     return re.sub(r"_\d+$", "", path.stem)
 
 
-def _square(image: np.ndarray, size: int) -> np.ndarray:
+def square(image: np.ndarray, size: int) -> np.ndarray:
+    """The middle square of a picture `[H, W, 3]`, resized to `[size, size, 3]`."""
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

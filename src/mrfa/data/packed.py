@@ -9,11 +9,12 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mrfa.data.clips import list_clips, read_clip
+from mrfa.data.clips import list_clips, square
 from mrfa.data.files import replacing
 from mrfa.data.prepared import PreparedClip, prepare_clips, read_landmarks, write_prepared
 from mrfa.errors import InputError
@@ -72,6 +73,20 @@ def _unpack(packed: Path, cache: Path, name: str, identity: str, size: int) -> P
         groups, found = file.get_tensor(f"groups/{name}"), file.get_tensor(f"found/{name}")
         video = Path(folder) / f"{name}.mp4"
         video.write_bytes(file.get_tensor(f"video/{name}").tobytes())
-        frames = read_clip(video, size)
+        frames = _decode(video, size)
     write_prepared(target, frames, groups.astype(np.float32)[: len(frames)], found[: len(frames)])
     return PreparedClip(target, name, identity, len(frames))
+
+
+def _decode(video: Path, size: int) -> np.ndarray:
+    """All frames `[T, size, size, 3]`, by OpenCV, which is more often at hand on training machines than PyAV."""
+    capture = cv2.VideoCapture(str(video))
+    frames = []
+    while True:
+        more, frame = capture.read()
+        if not more:
+            break
+        frames.append(square(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), size))
+    if not frames:
+        raise InputError(f"the packed clip {video.stem} cannot be decoded by OpenCV")
+    return np.stack(frames)

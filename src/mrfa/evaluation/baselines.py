@@ -13,6 +13,7 @@ WARP_LANDMARKS = tuple(range(0, 468, 4))
 BORDER_POINTS_A_SIDE = 4
 # Landmarks of closed lips all but coincide: without some smoothing they would tear the warp, or leave it unsolvable.
 SMOOTHING = 1e-5
+PIXELS_AT_ONCE = 2048
 
 
 def repeated_source(source: np.ndarray, count: int) -> np.ndarray:
@@ -71,11 +72,14 @@ def thin_plate_map(points: Tensor, targets: Tensor, height: int, width: int) -> 
         torch.arange(height, dtype=torch.float32), torch.arange(width, dtype=torch.float32), indexing="ij"
     )
     pixels = torch.stack([columns, rows], -1).view(-1, 2)
-    places, centres = pixels * scale, knots.float()
-    distances = (places[:, :1] - centres[:, 0]).square_() + (places[:, 1:] - centres[:, 1]).square_()
-    moved = _thin_plate_kernel(distances) @ solution[:count]
-    moved += torch.cat([torch.ones_like(places[:, :1]), places], 1) @ solution[count:]
-    return (pixels + moved / scale).view(height, width, 2)
+    centres = knots.float()
+    moved = []
+    # In pieces that stay in the processor's cache.
+    for places in (pixels * scale).split(PIXELS_AT_ONCE):
+        distances = (places[:, :1] - centres[:, 0]).square_().add_((places[:, 1:] - centres[:, 1]).square_())
+        bent = _thin_plate_kernel(distances) @ solution[:count]
+        moved.append(bent + solution[count] + places @ solution[count + 1 :])
+    return (pixels + torch.cat(moved) / scale).view(height, width, 2)
 
 
 def coarse_motion(network: Network, source: Source, driving: Keypoints) -> Tensor:
@@ -85,7 +89,7 @@ def coarse_motion(network: Network, source: Source, driving: Keypoints) -> Tenso
 
 def _thin_plate_kernel(squared: Tensor) -> Tensor:
     """r^2 log r^2 of squared distances, zero at zero."""
-    return squared * squared.clamp(min=1e-12).log()
+    return squared.clamp(min=1e-12).log_().mul_(squared)
 
 
 def _border_points(height: int, width: int) -> np.ndarray:

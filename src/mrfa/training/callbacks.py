@@ -73,7 +73,7 @@ class ModelFolder(Callback):
         if trainer.is_global_zero:
             pairs = trainer.global_step * self.config.training.batch_size
             card = f"# A face-animation model\n\nTrained with `mrfa train` for {trainer.global_step} steps, {pairs} pairs.\n"
-            save_model(module.network, self.config, self.folder, card)
+            save_model(module.network, self.config, self.folder, card, half=True)
 
 
 class PictureGrid(Callback):

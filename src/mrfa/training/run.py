@@ -69,8 +69,6 @@ def train(
     cache = cache or cache_folder(output)
     clips = _prepare(data, cache, config)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config) if validation else None)
-    if config.training.compile:
-        network.compile()
     module = TrainingModule(network, config, total_steps=pairs.total_steps, output=output)
     trainer = _trainer(config, output, pairs, checkpoint_every, time_limit)
     # weights_only: a checkpoint is read without running any code from it.
