@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 import torch
 
@@ -62,3 +64,26 @@ def faces() -> Path:
     if not folder.is_dir():
         pytest.skip("the real face clips do not lie beside this checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of two short clips of two identities: a bright square that moves over a pattern."""
+    folder = tmp_path_factory.mktemp("clips")
+    for number, name in enumerate(("anna_0", "ben_0")):
+        write_clip(folder / f"{name}.mp4", frames=6, shade=60 + 80 * number)
+    return folder
+
+
+def write_clip(path: Path, *, frames: int, shade: int, side: int = 64) -> None:
+    """A small H.264 clip."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = side
+        stream.pix_fmt = "yuv420p"
+        for index in range(frames):
+            image = np.full((side, side, 3), shade, np.uint8)
+            image[::4, :, 1] += 40
+            image[10 : 30, 5 + 4 * index : 25 + 4 * index] = (200, 180, 160)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))

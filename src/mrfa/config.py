@@ -77,7 +77,7 @@ class GeneratorConfig(Section):
     outer_kernel: int = Field(7, ge=1, description="kernel of the first and the last convolution")
     coarse_path: bool = Field(True, description="merge in the coarsely warped features of each level")
     image_blend: Literal["none", "occlusion", "predicted"] = Field(
-        "occlusion", description="mix of the output and the warped source image: by the last occlusion map or by a mask of its own"
+        "occlusion", description="mix of output and warped source image: by the last occlusion map, or by a mask of its own"
     )
 
 
@@ -106,6 +106,14 @@ class GuidanceConfig(Section):
     detector_steps: int = Field(0, ge=0, description="first steps in which the detector alone learns the landmarks")
 
 
+class AdversarialConfig(Section):
+    """Adversarial image loss, not in the paper: for sharpness, late in training."""
+
+    weight: float = Field(0.0, ge=0, description="0: no discriminator")
+    feature_weight: float = Field(0.0, ge=0, description="feature matching")
+    warmup_steps: int = Field(200, ge=0, description="first steps in which only the discriminator learns from it")
+
+
 class ObjectiveConfig(Section):
     """Training objective (paper 3.4) with its weights."""
 
@@ -118,6 +126,7 @@ class ObjectiveConfig(Section):
     equivariance_weight: float = 10.0
     affine_equivariance_weight: float = 10.0
     guidance: GuidanceConfig = GuidanceConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
 
 
 class AugmentationConfig(Section):

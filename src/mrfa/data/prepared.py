@@ -144,4 +144,6 @@ def _encode(image: np.ndarray) -> np.ndarray:
 
 
 def _decode(data: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    assert image is not None
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,10 +1,6 @@
-"""Placeholder until the real reader lands."""
-from typing import NamedTuple
-import av
-class Frame(NamedTuple):
-    image: object
-    pts: int
-def open_frames(path):
-    with av.open(str(path)) as c:
-        for f in c.decode(video=0):
-            yield Frame(f.to_ndarray(format="rgb24"), f.pts)
+"""Reading and writing video; see `mrfa.data.video_reader` and `mrfa.data.video_writer`."""
+
+from mrfa.data.video_reader import Frame, PictureFolder, VideoReader, open_frames
+from mrfa.data.video_writer import VideoWriter
+
+__all__ = ["Frame", "PictureFolder", "VideoReader", "VideoWriter", "open_frames"]

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 SSIM_SIGMA = 1.5
 SSIM_RADIUS = 5

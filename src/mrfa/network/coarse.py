@@ -47,9 +47,9 @@ class DenseMotion(nn.Module):
         self.hourglass = Hourglass(
             4 * parts, width=config.width, blocks=config.blocks, max_width=config.max_width
         )
-        head = {"kernel_size": config.head_kernel, "padding": config.head_kernel // 2}
-        self.mask_head = nn.Conv2d(self.hourglass.out_channels, parts, **head)
-        self.occlusion_head = nn.Conv2d(self.hourglass.out_channels, 1, **head)
+        kernel = config.head_kernel
+        self.mask_head = nn.Conv2d(self.hourglass.out_channels, parts, kernel, padding=kernel // 2)
+        self.occlusion_head = nn.Conv2d(self.hourglass.out_channels, 1, kernel, padding=kernel // 2)
 
     def forward(self, thumbnail: Tensor, source: Keypoints, driving: Keypoints) -> CoarseMotion:
         """Source image at a quarter of its size `[B, 3, h, w]` and both keypoints to the coarse motion."""

@@ -82,8 +82,6 @@ class ImageDecoder(nn.Module):
             return generated
         size = image.shape[2:]
         flow = to_flow(resize(to_displacement(motion.flows[-1]), size))
-        if self.image_blend == "predicted":
-            share = torch.sigmoid(out[:, 3:])
-        else:
-            share = resize(motion.occlusions[-1], size)
+        predicted = self.image_blend == "predicted"
+        share = torch.sigmoid(out[:, 3:]) if predicted else resize(motion.occlusions[-1], size)
         return generated * (1 - share) + sample(image, flow, padding="border") * share

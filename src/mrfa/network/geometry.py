@@ -6,6 +6,7 @@ shows. Inside the network flows travel as *displacements*, flow minus identity, 
 added and pooled without care for the grid. Names that end in `_px` hold pixels of the grid at hand.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,20 +23,20 @@ def identity_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 def to_flow(displacement: Tensor) -> Tensor:
     """Displacement `[B, 2, h, w]` to backward flow `[B, h, w, 2]`, both normalised."""
-    return displacement.permute(0, 2, 3, 1).float() + identity_grid(*displacement.shape[2:], displacement)
+    return displacement.permute(0, 2, 3, 1).float() + identity_grid(displacement.shape[2], displacement.shape[3], displacement)
 
 
 def to_displacement(flow: Tensor) -> Tensor:
     """Backward flow `[B, h, w, 2]` to displacement `[B, 2, h, w]`, both normalised."""
-    return (flow - identity_grid(*flow.shape[1:3], flow)).permute(0, 3, 1, 2)
+    return (flow - identity_grid(flow.shape[1], flow.shape[2], flow)).permute(0, 3, 1, 2)
 
 
-def pixel_scale(height: int, width: int, like: Tensor) -> Tensor:
-    """`[1, 2, 1, 1]`: multiplies a normalised displacement to give pixels of a grid of this size."""
-    return torch.tensor([(width - 1) / 2, (height - 1) / 2], device=like.device).view(1, 2, 1, 1)
+def pixel_scale(size: Sequence[int], like: Tensor) -> Tensor:
+    """`[1, 2, 1, 1]`: multiplies a normalised displacement to give pixels of a grid of this size (h, w)."""
+    return torch.tensor([(size[1] - 1) / 2, (size[0] - 1) / 2], device=like.device).view(1, 2, 1, 1)
 
 
-def resize(field: Tensor, size: tuple[int, int] | list[int]) -> Tensor:
+def resize(field: Tensor, size: Sequence[int]) -> Tensor:
     """Resize a field `[B, C, h, w]` of values that do not depend on the resolution.
 
     Bilinear and corner-aligned upwards; downwards by averaging, so that nothing is skipped.
@@ -44,8 +45,8 @@ def resize(field: Tensor, size: tuple[int, int] | list[int]) -> Tensor:
     if (height, width) == tuple(size):
         return field
     if size[0] < height:
-        return F.adaptive_avg_pool2d(field, tuple(size))
-    return F.interpolate(field, size=tuple(size), mode="bilinear", align_corners=True)
+        return F.adaptive_avg_pool2d(field, (size[0], size[1]))
+    return F.interpolate(field, size=(size[0], size[1]), mode="bilinear", align_corners=True)
 
 
 def sample(features: Tensor, positions: Tensor, padding: str = "zeros") -> Tensor:
@@ -60,7 +61,7 @@ def warp(features: Tensor, displacement: Tensor) -> Tensor:
     return sample(features, to_flow(displacement))
 
 
-def gaussian_heatmaps(positions: Tensor, size: tuple[int, int] | list[int], variance: float) -> Tensor:
+def gaussian_heatmaps(positions: Tensor, size: Sequence[int], variance: float) -> Tensor:
     """exp(-|z - p|^2 / (2 variance)) for positions `[B, K, 2]`: `[B, K, h, w]`, unnormalised, peak 1."""
     positions = positions.float()
     grid = identity_grid(size[0], size[1], positions)

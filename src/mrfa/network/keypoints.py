@@ -23,6 +23,15 @@ class Keypoints(NamedTuple):
     affine: Tensor | None
 
 
+def halves(keypoints: Keypoints) -> tuple[Keypoints, Keypoints]:
+    """Keypoints of a doubled batch as two."""
+    first, second = keypoints.positions.chunk(2)
+    if keypoints.affine is None:
+        return Keypoints(first, None), Keypoints(second, None)
+    affine_first, affine_second = keypoints.affine.chunk(2)
+    return Keypoints(first, affine_first), Keypoints(second, affine_second)
+
+
 class AffineDetector(nn.Module):
     """Hourglass, softmax heatmaps, expected positions, and an affine map weighted by each heatmap.
 
@@ -38,9 +47,9 @@ class AffineDetector(nn.Module):
         self.hourglass = Hourglass(
             widths[-1], width=config.width, blocks=config.blocks, max_width=config.max_width
         )
-        head = {"kernel_size": config.head_kernel, "padding": config.head_padding}
-        self.heatmap_head = nn.Conv2d(self.hourglass.out_channels, config.keypoints, **head)
-        self.affine_head = nn.Conv2d(self.hourglass.out_channels, 4, **head)
+        kernel, padding = config.head_kernel, config.head_padding
+        self.heatmap_head = nn.Conv2d(self.hourglass.out_channels, config.keypoints, kernel, padding=padding)
+        self.affine_head = nn.Conv2d(self.hourglass.out_channels, 4, kernel, padding=padding)
         nn.init.zeros_(self.affine_head.weight)
         with torch.no_grad():
             assert self.affine_head.bias is not None
@@ -52,6 +61,6 @@ class AffineDetector(nn.Module):
         logits = self.heatmap_head(features).float().flatten(2) / self.temperature
         heatmaps = torch.softmax(logits, dim=-1)
         maps = self.affine_head(features).float()
-        grid = identity_grid(*maps.shape[2:], maps).view(-1, 2)
+        grid = identity_grid(maps.shape[2], maps.shape[3], maps).view(-1, 2)
         affine = heatmaps @ maps.flatten(2).transpose(1, 2)
         return Keypoints(heatmaps @ grid, affine.unflatten(-1, (2, 2)))

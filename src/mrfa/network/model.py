@@ -9,7 +9,7 @@ from mrfa.config import NetworkConfig
 from mrfa.network.coarse import CoarseMotion, DenseMotion
 from mrfa.network.correlation import CorrelationVolume, StructureEncoders
 from mrfa.network.generator import ImageDecoder, ImageEncoder
-from mrfa.network.keypoints import AffineDetector, Keypoints
+from mrfa.network.keypoints import AffineDetector, Keypoints, halves
 from mrfa.network.layers import AntiAliasDownsample
 from mrfa.network.refinement import Motion, Refinement, coarse_pyramid
 
@@ -116,7 +116,7 @@ class Network(nn.Module):
         source = expand_source(source, driving.positions.shape[0])
         if coarse_only:
             coarse = self.dense_motion(source.thumbnail, source.keypoints, driving)
-            motion = coarse_pyramid(coarse.flow, coarse.occlusion, [c.shape[2:] for c in source.contexts])
+            motion = coarse_pyramid(coarse.flow, coarse.occlusion, [context.shape[2:] for context in source.contexts])
         else:
             coarse, motion = self.estimate_motion(source, driving)
         image = self.decoder(source.image, source.features, coarse.flow, motion)
@@ -125,7 +125,7 @@ class Network(nn.Module):
     def forward(self, source: Tensor, driving: Tensor) -> Output:
         """Animate source images `[B, 3, H, W]` by driving images `[B, 3, H, W]`, with absolute motion."""
         both = self.detect(torch.cat([source, driving]))
-        source_keypoints, driving_keypoints = _halves(both)
+        source_keypoints, driving_keypoints = halves(both)
         return self.animate(self.encode_source(source, source_keypoints), driving_keypoints)
 
 
@@ -146,12 +146,3 @@ def expand_source(source: Source, batch: int) -> Source:
         contexts=[expand(context) for context in source.contexts],
         structure=expand(source.structure),
     )
-
-
-def _halves(keypoints: Keypoints) -> tuple[Keypoints, Keypoints]:
-    """Keypoints of a doubled batch as two."""
-    first, second = keypoints.positions.chunk(2)
-    if keypoints.affine is None:
-        return Keypoints(first, None), Keypoints(second, None)
-    affine_first, affine_second = keypoints.affine.chunk(2)
-    return Keypoints(first, affine_first), Keypoints(second, affine_second)

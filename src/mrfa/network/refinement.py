@@ -1,5 +1,6 @@
 """Flow updater and the coarse-to-fine iterations (paper 3.2, Eq. 4 to 7)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,26 @@ class Motion(NamedTuple):
 
     flows: list[Tensor]
     occlusions: list[Tensor]
+
+
+class Projection(nn.Module):
+    """1x1 convolution of source features, before warping, which it commutes with.
+
+    Only the weights are applied before; the bias follows after warping, so that outside the picture there is still the bias.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """`[B, in_channels, h, w]` to `[B, out_channels, h, w]`, without the bias."""
+        return F.conv2d(features, self.convolution.weight)
+
+    def finish(self, warped: Tensor) -> Tensor:
+        """Add the bias to warped features, then ReLU."""
+        assert self.convolution.bias is not None
+        return F.relu(warped + self.convolution.bias.view(1, -1, 1, 1))
 
 
 class FlowUpdater(nn.Module):
@@ -70,16 +91,14 @@ class Refinement(nn.Module):
     def __init__(self, config: RefinementConfig, *, correlation_channels: int, feature_widths: list[int]) -> None:
         super().__init__()
         self.updater = FlowUpdater(config, correlation_channels)
-        self.projections = nn.ModuleList(nn.Conv2d(width, config.context_width, 1) for width in feature_widths)
+        self.projections = nn.ModuleList(Projection(width, config.context_width) for width in feature_widths)
 
     def project(self, features: list[Tensor]) -> list[Tensor]:
-        """Source features of each iteration's resolution at the updater's width; they depend on the source alone.
+        """Source features of each iteration's resolution at the updater's width; they depend on the source alone."""
+        return [projection(feature) for feature, projection in zip(features, self.projections, strict=True)]
 
-        The bias is left out here and added after warping, so that what lies outside the picture is still the bias.
-        """
-        return [
-            F.conv2d(feature, layer.weight) for feature, layer in zip(features, self.projections, strict=True)
-        ]
+    def _projections(self) -> list[Projection]:
+        return [module for module in self.projections if isinstance(module, Projection)]
 
     def forward(self, flow: Tensor, occlusion: Tensor, volume: CorrelationVolume, contexts: list[Tensor]) -> Motion:
         """Refine the coarse motion.
@@ -94,13 +113,13 @@ class Refinement(nn.Module):
         residual = torch.zeros_like(displacement0[:, :, :1, :1])
         residual_occlusion = torch.zeros_like(occlusion[:, :, :1, :1])
         motion = Motion([], [])
-        for context, projection in zip(contexts, self.projections, strict=True):
+        for context, projection in zip(contexts, self._projections(), strict=True):
             size = context.shape[2:]
             # The sum of all residuals so far, upsampled as one: the same as Eq. 7, as resizing is linear.
             residual, residual_occlusion = resize(residual, size), resize(residual_occlusion, size)
             displacement = resize(displacement0, size) + residual
-            to_pixels = pixel_scale(*size, displacement)
-            warped = F.relu(warp(context, displacement) + projection.bias.view(1, -1, 1, 1))
+            to_pixels = pixel_scale(size, displacement)
+            warped = projection.finish(warp(context, displacement))
             lookup_size = (min(size[0], volume.size[0]), min(size[1], volume.size[1]))
             correlation = volume.lookup(to_flow(resize(displacement, lookup_size)))
             flow_step, occlusion_step = self.updater(displacement * to_pixels, correlation, warped)
@@ -111,7 +130,7 @@ class Refinement(nn.Module):
         return motion
 
 
-def coarse_pyramid(flow: Tensor, occlusion: Tensor, sizes: list[tuple[int, int]]) -> Motion:
+def coarse_pyramid(flow: Tensor, occlusion: Tensor, sizes: list[Sequence[int]]) -> Motion:
     """The coarse motion resized to every resolution, without refinement (the "prior only" models of Table 3)."""
     displacement = to_displacement(flow)
     return Motion(

@@ -114,6 +114,6 @@ def picture_grid(pair: Pair, output: Output) -> Tensor:
 
 def flow_colours(flow: Tensor) -> Tensor:
     """Displacement of a flow `[B, h, w, 2]` as colours `[B, 3, h, w]`: right is red, down is green, grey is still."""
-    displacement = (flow - identity_grid(*flow.shape[1:3], flow)).permute(0, 3, 1, 2)
+    displacement = (flow - identity_grid(flow.shape[1], flow.shape[2], flow)).permute(0, 3, 1, 2)
     blue = -displacement.mean(1, keepdim=True)
     return (0.5 + torch.cat([displacement, blue], dim=1)).clamp(0, 1)

@@ -45,11 +45,15 @@ class TrainingModule(L.LightningModule):
         pair = plain(batch)
         output = self.network(pair.source, pair.driving)
         size = (pair.driving.shape[2], pair.driving.shape[3])
-        regions = region_weights(pair.driving_groups, pair.found, size, 101.0) - 1
-        for name, weight in (("picture", torch.ones_like(regions)), ("eyes_and_lips", regions)):
+        regions = {"picture": torch.ones_like(pair.driving[:, :1])}
+        if pair.found.any():
+            regions["eyes_and_lips"] = region_weights(pair.driving_groups, pair.found, size, 101.0) - 1
+        for name, weight in regions.items():
             error = ((output.image - pair.driving).abs() * weight).sum()
             repeated = ((pair.source - pair.driving).abs() * weight).sum()
             self.log(f"validation/{name}", error / repeated.clamp_min(1e-6), batch_size=len(pair.source), sync_dist=True)
+        sharpness = _laplacian_energy(output.image) / _laplacian_energy(pair.driving).clamp_min(1e-6)
+        self.log("validation/sharpness", sharpness, batch_size=len(pair.source), sync_dist=True)
         if self.config.objective.guidance.weight:
             count = pair.driving_groups.shape[1]
             distance = (output.driving_keypoints.positions[:, :count] - pair.driving_groups).norm(dim=-1).mean(1)
@@ -58,7 +62,8 @@ class TrainingModule(L.LightningModule):
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
         """Adam, its rate divided by ten at each milestone."""
-        optimizer = Adam(self.network.parameters(), lr=self.config.learning_rate, betas=self.config.betas)
+        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = Adam(learned, lr=self.config.learning_rate, betas=self.config.betas)
         milestones = [round(share * self.total_steps) for share in self.config.milestones]
         scheduler = MultiStepLR(optimizer, milestones, gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
@@ -66,7 +71,7 @@ class TrainingModule(L.LightningModule):
     def _losses(self, pair: Pair) -> Losses:
         if self.global_step < self.config.objective.guidance.detector_steps:
             return self.objective.detector_loss(self.network, pair)
-        return self.objective(self.network, pair, self.network(pair.source, pair.driving))
+        return self.objective(self.network, pair, self.network(pair.source, pair.driving), self.global_step)
 
     def _stop_if_not_finite(self, losses: Losses, batch: PairBatch) -> None:
         if torch.isfinite(losses.total):
@@ -78,3 +83,10 @@ class TrainingModule(L.LightningModule):
             f"the loss is not finite at step {self.global_step} ({bad}); the batch is in {path}: "
             "lower training.learning_rate and resume from an earlier checkpoint"
         )
+
+
+def _laplacian_energy(image: Tensor) -> Tensor:
+    """Mean absolute Laplacian: how much fine detail there is."""
+    grey = image.float().mean(1, keepdim=True)
+    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], device=image.device)
+    return torch.nn.functional.conv2d(grey, kernel[None, None]).abs().mean()

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from mrfa.config import ObjectiveConfig
 from mrfa.network.geometry import RandomTransform, invert_2x2, resize, sample
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, halves
 from mrfa.network.model import Network, Output
+from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair
 from mrfa.training.guidance import guidance_loss, region_weights
 from mrfa.training.perceptual import load_perceptual_loss
@@ -29,21 +30,21 @@ class Objective(nn.Module):
     def __init__(self, config: ObjectiveConfig) -> None:
         super().__init__()
         self.config = config
+        self.discriminator = PatchDiscriminator() if config.adversarial.weight else None
         self.perceptual = load_perceptual_loss(config.vgg_weights) if config.image == "perceptual" else None
 
     def detector_loss(self, network: Network, pair: Pair) -> Losses:
         """What the detector alone can learn: guidance and equivariance."""
         keypoints = network.detect(torch.cat([pair.source, pair.driving]))
-        half = len(pair.source)
-        driving = Keypoints(*(None if part is None else part[half:] for part in keypoints))
+        _, driving = halves(keypoints)
         groups = torch.cat([pair.source_groups, pair.driving_groups])
         guidance = guidance_loss(keypoints.positions, groups, pair.found.repeat(2))
         parts = {"guidance": self.config.guidance.weight * guidance}
         parts |= self._equivariance(network, pair.driving, driving)
         return Losses(sum(parts.values(), torch.zeros(())), parts)
 
-    def forward(self, network: Network, pair: Pair, output: Output) -> Losses:
-        """All losses of a forward pass on an augmented pair."""
+    def forward(self, network: Network, pair: Pair, output: Output, step: int) -> Losses:
+        """All losses of a forward pass on an augmented pair, at a training step."""
         config = self.config
         size = (pair.driving.shape[2], pair.driving.shape[3])
         weight = region_weights(pair.driving_groups, pair.found, size, config.guidance.region_weight)
@@ -57,7 +58,20 @@ class Objective(nn.Module):
                 output.driving_keypoints.positions, pair.driving_groups, found
             )
             parts["guidance"] = config.guidance.weight * guidance / 2
+        if self.discriminator is not None:
+            parts |= self._adversarial(self.discriminator, output.image, pair.driving, step)
         return Losses(sum(parts.values(), torch.zeros((), device=weight.device)), parts)
+
+    def _adversarial(
+        self, discriminator: PatchDiscriminator, image: Tensor, target: Tensor, step: int
+    ) -> dict[str, Tensor]:
+        config = self.config.adversarial
+        losses = discriminator.losses(image, target)
+        parts = {"discriminator": losses.discriminator}
+        if step >= config.warmup_steps:
+            parts["adversarial"] = config.weight * losses.generator
+            parts["feature_matching"] = config.feature_weight * losses.features
+        return parts
 
     def _image(self, image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         if self.perceptual is not None:

@@ -118,16 +118,22 @@ def _to_size(image: np.ndarray, size: int) -> np.ndarray:
 
 
 class PairNumbers(Sampler[int]):
-    """This process's share of the pair numbers of the whole training, from the present step on."""
+    """This process's share of the pair (or batch) numbers of the whole training, from the present step on.
 
-    def __init__(self, start: int, stop: int, rank: int, world: int) -> None:
-        self.numbers = range(start + rank, stop, world)
+    Its length is that of the whole training, as Lightning counts a resumed epoch's batches from the epoch's start.
+    """
+
+    def __init__(self, trainer: L.Trainer, *, steps: int, per_step: int) -> None:
+        self.trainer = trainer
+        self.steps = steps
+        self.per_step = per_step
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self.numbers)
+        start, stop = self.trainer.global_step * self.per_step, self.steps * self.per_step
+        return iter(range(start + self.trainer.global_rank, stop, self.trainer.world_size))
 
     def __len__(self) -> int:
-        return len(self.numbers)
+        return self.steps * self.per_step // self.trainer.world_size
 
 
 class PairData(L.LightningDataModule):
@@ -153,9 +159,7 @@ class PairData(L.LightningDataModule):
         if self.config.resident:
             return self._resident_loader(trainer, size // trainer.world_size)
         dataset = PairDataset(self.clips, size=self.config.image_size, seed=self.config.seed)
-        numbers = PairNumbers(
-            trainer.global_step * size, self.total_steps * size, trainer.global_rank, trainer.world_size
-        )
+        numbers = PairNumbers(trainer, steps=self.total_steps, per_step=size)
         return self._loader(dataset, numbers, size // trainer.world_size)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, np.ndarray]]]:
@@ -172,8 +176,7 @@ class PairData(L.LightningDataModule):
             batch=batch,
             device=trainer.strategy.root_device,
         )
-        world = trainer.world_size
-        numbers = PairNumbers(trainer.global_step * world, self.total_steps * world, trainer.global_rank, world)
+        numbers = PairNumbers(trainer, steps=self.total_steps, per_step=trainer.world_size)
         return DataLoader(dataset, batch_size=None, sampler=numbers)
 
     def _loader(self, dataset: PairDataset, numbers: "PairNumbers | range", batch: int) -> DataLoader[dict[str, np.ndarray]]:

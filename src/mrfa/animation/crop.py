@@ -1,0 +1,286 @@
+"""Square crops around faces, in pictures and, stable over the whole clip, in videos.
+
+The rule is that of the training clips: the box of the landmarks from forehead to chin (in a video the union of the boxes of
+sampled frames), made square, enlarged 1.6 times, and less where the picture ends earlier.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, NamedTuple, Union
+
+import cv2
+import numpy as np
+
+from mrfa.data.landmarks import FaceLandmarker, face_box
+from mrfa.errors import InputError
+
+if TYPE_CHECKING:
+    from mrfa.data.video import PictureFolder, VideoReader
+
+FACE_MARGIN = 1.6
+
+# The Haar cascade's square ends at the brows' upper forehead and reaches beyond the cheeks. Relative to its side, the box
+# from forehead to chin has this side and lies this much lower (medians over photographs in which both were found).
+HAAR_SIDE = 0.99
+HAAR_SHIFT = 0.07
+
+# A face this much larger, smaller or further away than the clip's median (in sides) is another face or no face.
+OUTLIER_SCALE = 2.0
+OUTLIER_DISTANCE = 2.0
+
+FIRST_STRIDE = 3
+SAMPLES_PER_STRIDE = 32
+
+Box = tuple[float, float, float, float]
+
+
+class CropBox(NamedTuple):
+    """A square in a picture, in whole pixels; it may reach beyond the border.
+
+    Attributes:
+        x, y: of its upper left corner.
+        side: its width and height.
+    """
+
+    x: int
+    y: int
+    side: int
+
+
+Crop = Union[CropBox, Literal["auto", "none"]]  # noqa: UP007 -- a union at run time, for readers of the signature
+
+
+def parse_crop(text: str) -> Crop:
+    """Read `auto`, `none` or `x,y,w,h` (pixels); a rectangle becomes the square around its centre that holds it.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    text = text.strip().lower()
+    if text == "auto":
+        return "auto"
+    if text == "none":
+        return "none"
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(f"'{text}' is no crop: give auto, none or x,y,w,h in whole pixels") from None
+    if width < 2 or height < 2:
+        raise InputError(f"'{text}' is no crop: width and height must be at least 2 pixels")
+    side = max(width, height)
+    return CropBox(x + (width - side) // 2, y + (height - side) // 2, side)
+
+
+def whole_picture(width: int, height: int) -> CropBox:
+    """The middle square of a picture, all of it where it is square."""
+    side = min(width, height)
+    return CropBox((width - side) // 2, (height - side) // 2, side)
+
+
+def check_inside(box: CropBox, width: int, height: int, name: str | Path) -> CropBox:
+    """The box, if it touches the picture.
+
+    Raises:
+        InputError: it lies outside.
+    """
+    if box.x >= width or box.y >= height or box.x + box.side <= 0 or box.y + box.side <= 0:
+        raise InputError(f"the crop {box.x},{box.y},{box.side},{box.side} lies outside {name} ({width}x{height})")
+    return box
+
+
+def picture_crop(image: np.ndarray, crop: Crop, name: str | Path) -> CropBox:
+    """The square of a picture that a crop setting means.
+
+    Raises:
+        InputError: no face in it, or the crop lies outside; `name` says which picture.
+    """
+    height, width = image.shape[:2]
+    if crop == "auto":
+        return find_face_crop(image, name=name)
+    if crop == "none":
+        return whole_picture(width, height)
+    return check_inside(crop, width, height, name)
+
+
+def find_face_crop(image: np.ndarray, margin: float = FACE_MARGIN, name: str | Path = "the picture") -> CropBox:
+    """The square around the most prominent face.
+
+    Args:
+        image: uint8 RGB `[H, W, 3]`.
+        margin: side of the square over the longer side of the face's box.
+        name: what the error calls the picture.
+
+    Raises:
+        InputError: no face found.
+    """
+    with FaceFinder() as find:
+        found = find(image)
+    if found is None:
+        raise _no_face(name)
+    height, width = image.shape[:2]
+    return square_around(found.box, width, height, margin)
+
+
+def find_clip_crop(
+    reader: "VideoReader | PictureFolder",
+    margin: float = FACE_MARGIN,
+    on_frame: Callable[[int], None] | None = None,
+) -> CropBox:
+    """One square for the whole clip, around the union of the faces of sampled frames.
+
+    Reads the clip once, frame by frame. Samples get rarer as the clip goes on, so that long clips cost little more.
+
+    Args:
+        reader: the clip.
+        margin: side of the square over the longer side of the union.
+        on_frame: called with the number of frames read.
+
+    Raises:
+        InputError: no face in any sampled frame, or no frame at all.
+    """
+    found: list[Face] = []
+    stride, sampled, count, height, width = FIRST_STRIDE, 0, 0, 0, 0
+    with FaceFinder() as find:
+        for frame in reader:
+            if count % stride == 0:
+                height, width = frame.image.shape[:2]
+                face = find(frame.image)
+                if face is not None:
+                    found.append(face)
+                sampled += 1
+                if sampled % SAMPLES_PER_STRIDE == 0:
+                    stride *= 2
+            count += 1
+            if on_frame is not None:
+                on_frame(count)
+    if count == 0:
+        raise InputError(f"{reader.path} holds no frames that can be read")
+    if not found:
+        raise _no_face(reader.path)
+    # A cascade's box without landmarks in it counts only where nothing better is known.
+    boxes = [face.box for face in found if face.confirmed] or [face.box for face in found]
+    return square_around(union_box(boxes), width, height, margin)
+
+
+def union_box(boxes: list[Box]) -> Box:
+    """The box around all boxes (x0, y0, x1, y1) but those of other sizes and places than most."""
+    array = np.asarray(boxes, np.float64)
+    centres = (array[:, :2] + array[:, 2:]) / 2
+    sides = (array[:, 2:] - array[:, :2]).max(1)
+    side = float(np.median(sides))
+    ratio = sides / side
+    distance = np.abs(centres - np.median(centres, axis=0)).max(1)
+    near = (ratio < OUTLIER_SCALE) & (ratio > 1 / OUTLIER_SCALE) & (distance < OUTLIER_DISTANCE * side)
+    kept = array[near] if near.any() else array
+    low, high = kept[:, :2].min(0), kept[:, 2:].max(0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def square_around(box: Box, width: int, height: int, margin: float = FACE_MARGIN) -> CropBox:
+    """The enlarged square around a box, moved and if need be shrunk to lie in a picture of width x height."""
+    x0, y0, x1, y1 = box
+    side = max(2, min(round(margin * max(x1 - x0, y1 - y0)), width, height))
+    x = min(max(round((x0 + x1 - side) / 2), 0), width - side)
+    y = min(max(round((y0 + y1 - side) / 2), 0), height - side)
+    return CropBox(x, y, side)
+
+
+def crop_image(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
+    """The square of a picture at `size` x `size`, without aliasing; beyond the border its last pixels go on.
+
+    Args:
+        image: uint8 RGB `[H, W, 3]`.
+        box: touches the picture.
+        size: of the result, in pixels.
+
+    Returns:
+        uint8 RGB `[size, size, 3]`, contiguous.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = max(box.x, 0), max(box.y, 0), min(box.x + box.side, width), min(box.y + box.side, height)
+    part = image[y0:y1, x0:x1]
+    if part.shape[:2] != (box.side, box.side):
+        borders = (y0 - box.y, box.y + box.side - y1, x0 - box.x, box.x + box.side - x1)
+        part = cv2.copyMakeBorder(part, *borders, cv2.BORDER_REPLICATE)
+    if box.side == size:
+        return np.ascontiguousarray(part)
+    return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if box.side > size else cv2.INTER_CUBIC)
+
+
+class Face(NamedTuple):
+    """A face found: its box (x0, y0, x1, y1), forehead to chin, in pixels, and whether landmarks confirm it."""
+
+    box: Box
+    confirmed: bool
+
+
+class FaceFinder:
+    """Finds the most prominent face by landmarks; by OpenCV's Haar cascade where those are absent or find nothing.
+
+    The landmarks' own detector overlooks small faces, so what the cascade finds is first looked at closely.
+    """
+
+    def __init__(self) -> None:
+        self._landmarker: FaceLandmarker | None
+        try:
+            self._landmarker = FaceLandmarker(static=True)
+        except InputError:  # no mediapipe here
+            self._landmarker = None
+        self._cascade: cv2.CascadeClassifier | None = None
+
+    def __call__(self, image: np.ndarray) -> Face | None:
+        """The face in a uint8 RGB picture `[H, W, 3]`, or None."""
+        landmarks = None if self._landmarker is None else self._landmarker(image)
+        if landmarks is not None:
+            return Face(face_box(landmarks), True)
+        candidates = self._cascade_boxes(image)
+        for x, y, side in candidates if self._landmarker is not None else []:
+            close = _enlarged(x, y, side, 2.0, image.shape[1], image.shape[0])
+            zoomed = 256
+            assert self._landmarker is not None
+            landmarks = self._landmarker(crop_image(image, close, zoomed))
+            if landmarks is not None:
+                x0, y0, x1, y1 = face_box(landmarks * (close.side / zoomed))
+                return Face((x0 + close.x, y0 + close.y, x1 + close.x, y1 + close.y), True)
+        if not candidates:
+            return None
+        x, y, side = candidates[0]
+        half = HAAR_SIDE * side / 2
+        cx, cy = x + side / 2, y + (0.5 + HAAR_SHIFT) * side
+        return Face((cx - half, cy - half, cx + half, cy + half), False)
+
+    def _cascade_boxes(self, image: np.ndarray) -> list[tuple[int, int, int]]:
+        """(x, y, side) of at most three faces that the cascade finds, the largest first."""
+        if self._cascade is None:
+            folder = Path(cv2.__file__).parent / "data"
+            self._cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        scale = min(1.0, 960 / max(grey.shape))
+        if scale < 1:
+            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        smallest = max(24, min(grey.shape) // 20)
+        boxes = self._cascade.detectMultiScale(grey, 1.1, 6, minSize=(smallest, smallest))
+        found = sorted(((int(x / scale), int(y / scale), int(w / scale)) for x, y, w, _ in boxes), key=lambda b: -b[2])
+        return found[:3]
+
+    def close(self) -> None:
+        """Free the detectors."""
+        if self._landmarker is not None:
+            self._landmarker.close()
+
+    def __enter__(self) -> "FaceFinder":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _enlarged(x: int, y: int, side: int, factor: float, width: int, height: int) -> CropBox:
+    return square_around((x, y, x + side, y + side), width, height, factor)
+
+
+def _no_face(name: str | Path) -> InputError:
+    return InputError(f"no face found in {name}: give a picture that shows one, or use --crop none or x,y,w,h")

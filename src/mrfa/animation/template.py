@@ -1,0 +1,149 @@
+"""Motion templates: all that a driver is to the network, in one small file.
+
+A driver enters the network only as keypoints and affine maps. These, with their time stamps, drive any portrait later. They
+mean something to the keypoint detector alone that made them, so the template carries that detector's fingerprint.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from mrfa.data.files import replacing
+from mrfa.errors import InputError
+from mrfa.network.keypoints import Keypoints
+
+FORMAT = "mrfa-motion"
+VERSION = "1"
+SUFFIX = ".safetensors"
+UNKNOWN_DURATION = -1
+
+
+@dataclass(frozen=True)
+class MotionTemplate:
+    """Keypoints of every frame of a driver.
+
+    Attributes:
+        positions: float32 `[T, K, 2]`, (x, y), normalised to [-1, 1] over the driver's crop.
+        affine: float32 `[T, K, 2, 2]`, or None where the prior has none.
+        pts: time stamp of each frame in units of `time_base`, rising.
+        durations: of each frame in the same unit, or None where the driver does not tell.
+        time_base: seconds a unit.
+        rate: mean frames a second.
+        fingerprint: of the keypoint detector, see `mrfa.weights.detector_fingerprint`.
+    """
+
+    positions: Tensor
+    affine: Tensor | None
+    pts: list[int]
+    durations: list[int | None]
+    time_base: Fraction
+    rate: Fraction
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def __iter__(self) -> Iterator[Keypoints]:
+        """Keypoints of each frame, positions `[1, K, 2]`."""
+        for i in range(len(self)):
+            affine = None if self.affine is None else self.affine[i : i + 1]
+            yield Keypoints(self.positions[i : i + 1], affine)
+
+    def save(self, path: str | Path) -> None:
+        """Write the template to a safetensors file.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        durations = [UNKNOWN_DURATION if duration is None else duration for duration in self.durations]
+        tensors = {
+            "positions": self.positions.contiguous(),
+            "pts": torch.tensor(self.pts, dtype=torch.int64),
+            "durations": torch.tensor(durations, dtype=torch.int64),
+        }
+        if self.affine is not None:
+            tensors["affine"] = self.affine.contiguous()
+        metadata = {
+            "format": FORMAT,
+            "version": VERSION,
+            "time_base": str(self.time_base),
+            "rate": str(self.rate),
+            "detector": self.fingerprint,
+        }
+        with replacing(path) as temporary:
+            save_file(tensors, temporary, metadata)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "MotionTemplate":
+        """Read a template; nothing in the file is ever executed.
+
+        Raises:
+            InputError: no such file, it is no motion template, or it holds no frames.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"no motion template at {path}")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                names = file.keys() if metadata.get("format") == FORMAT else []
+                tensors = {name: file.get_tensor(name) for name in names}
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is not a motion template: {error}") from None
+        if metadata.get("format") != FORMAT:
+            raise InputError(f"{path} is not a motion template: make one with  mrfa motion DRIVING -o MOTION.safetensors")
+        if metadata.get("version") != VERSION:
+            raise InputError(f"{path} is a motion template of another version: make it again with  mrfa motion")
+        try:
+            template = cls(
+                positions=tensors["positions"].float(),
+                affine=tensors["affine"].float() if "affine" in tensors else None,
+                pts=[int(value) for value in tensors["pts"]],
+                durations=[None if value < 0 else int(value) for value in tensors["durations"].tolist()],
+                time_base=Fraction(metadata["time_base"]),
+                rate=Fraction(metadata["rate"]),
+                fingerprint=metadata["detector"],
+            )
+        except (KeyError, ValueError, ZeroDivisionError) as error:
+            raise InputError(f"{path} is a damaged motion template ({error}): make it again with  mrfa motion") from None
+        template._check(path)
+        return template
+
+    def check_detector(self, fingerprint: str, name: str | Path) -> None:
+        """Check that the template's detector is the model's.
+
+        Raises:
+            InputError: it is another; `name` says which template.
+        """
+        if self.fingerprint != fingerprint:
+            raise InputError(
+                f"{name} was made with another model's keypoints ({self.fingerprint}, this model has {fingerprint}): "
+                "make it again from the driving video with  mrfa motion --model"
+            )
+
+    def _check(self, path: Path) -> None:
+        frames = len(self.pts)
+        if frames == 0:
+            raise InputError(f"{path} holds no frames")
+        fits = self.positions.ndim == 3 and self.positions.shape[0] == frames and self.positions.shape[2] == 2
+        fits = fits and len(self.durations) == frames and self.time_base > 0 and self.rate > 0
+        if self.affine is not None:
+            fits = fits and self.affine.shape == (*self.positions.shape, 2)
+        values = [self.positions] if self.affine is None else [self.positions, self.affine]
+        fits = fits and all(bool(value.isfinite().all()) for value in values)
+        if not fits or any(later <= earlier for earlier, later in zip(self.pts, self.pts[1:], strict=False)):
+            raise InputError(f"{path} is a damaged motion template: make it again with  mrfa motion")
+
+
+def stack_keypoints(keypoints: Iterable[Keypoints]) -> Keypoints:
+    """Keypoints `[B_i, K, 2]` of several pictures as one batch."""
+    parts = list(keypoints)
+    affine = [part.affine for part in parts if part.affine is not None]
+    positions = torch.cat([part.positions for part in parts])
+    return Keypoints(positions, torch.cat(affine) if len(affine) == len(parts) else None)

@@ -1,0 +1,87 @@
+"""Still pictures as uint8 RGB arrays."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mrfa.data.files import replacing
+from mrfa.errors import InputError
+
+_JPEG_SUFFIXES = {".jpg", ".jpeg"}
+# What Pillow raises for pictures that are cut short or malformed, depending on the format.
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read a picture the way it is meant to be seen: uint8 RGB `[H, W, 3]`.
+
+    The EXIF orientation is applied, transparency is laid over white, and grey, palette, CMYK and 16-bit pictures are
+    converted. Of an animated picture, the first frame is read.
+
+    Raises:
+        InputError: no such file, or it is not a complete picture of a known format.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"no picture at {path}")
+    if path.is_dir():
+        raise InputError(f"cannot read {path} as a picture: it is a folder")
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return np.array(_to_rgb(_upright(picture)))
+    except Image.UnidentifiedImageError:
+        raise InputError(f"cannot read {path}: not a picture of a known format (use PNG, JPEG or WebP)") from None
+    except _BROKEN as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"cannot read the picture {path}: {reason}") from None
+
+
+def write_image(path: str | Path, array: np.ndarray) -> None:
+    """Write uint8 RGB `[H, W, 3]` in the format that the suffix names; the file appears only when it is complete.
+
+    Raises:
+        InputError: the suffix names no picture format, or the folder cannot be written to.
+        ValueError: `array` is not a uint8 RGB picture.
+    """
+    path = Path(path)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+        raise ValueError(f"expected uint8 [H, W, 3], got {array.dtype} {list(array.shape)}")
+    picture_format = Image.registered_extensions().get(path.suffix.lower())
+    if picture_format is None or picture_format not in Image.SAVE:
+        raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is no picture format (use .png or .jpg)")
+    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in _JPEG_SUFFIXES else {}
+    with replacing(path) as temporary:
+        try:
+            Image.fromarray(np.ascontiguousarray(array)).save(temporary, format=picture_format, **options)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error}") from None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (*_BROKEN, TypeError, KeyError):
+        return picture  # a damaged EXIF block: the pixels are good, only their orientation is unknown
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return Image.fromarray(_eight_bits(np.asarray(picture))).convert("RGB")
+    if picture.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def _eight_bits(grey: np.ndarray) -> np.ndarray:
+    """Grey values as uint8: integers span 16 bits; floats span [0, 1], or [0, 255] where any is above 1."""
+    values = np.nan_to_num(grey.astype(np.float32))
+    if grey.dtype.kind != "f":
+        values /= 257.0
+    elif values.max(initial=0.0) <= 1.0:
+        values *= 255.0
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

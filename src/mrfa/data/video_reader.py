@@ -1,0 +1,272 @@
+"""Frames of a video file, or of a folder of pictures, one after the other and with exact time stamps."""
+
+import re
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from mrfa.data.clips import PICTURE_SUFFIXES
+from mrfa.data.images import read_image
+from mrfa.errors import InputError
+
+PICTURE_RATE = 25
+_ATTACHED_PICTURE = 1 << 10  # the disposition bit of cover art
+# Containers whose header tells the true duration, so that a file that ends earlier was cut short.
+_TIMED_CONTAINERS = {"matroska", "webm", "avi", "flv"}
+_TIMED_TOLERANCE = 0.5  # seconds
+
+# How FFmpeg errors are caught: its errors that have an errno are OSErrors, and some are only ValueErrors.
+AV_ERRORS = (av.FFmpegError, OSError, ValueError)
+
+
+class Frame(NamedTuple):
+    """One frame.
+
+    Attributes:
+        image: uint8 RGB `[H, W, 3]`, upright.
+        pts: when it is shown, in units of the reader's `time_base`; strictly increasing over a clip.
+        duration: how long it is shown, in the same unit, where the file says so.
+    """
+
+    image: np.ndarray
+    pts: int
+    duration: int | None
+
+
+class VideoReader:
+    """The frames of a video file, decoded while they are iterated over, so that memory does not grow with length.
+
+    Iterating again opens the file again. Rotation and mirroring that the file asks for are applied. Frames whose size
+    changes within the file are scaled to the size of the first.
+
+    Attributes:
+        path: the file.
+        time_base: seconds per unit of `Frame.pts`.
+        width, height: size of every frame in pixels, after rotation.
+        average_rate: frames a second, where known.
+        frame_count_estimate: frames in the file by its header or its length, where known; may be off.
+        has_audio: whether there is an audio stream.
+        truncated: None, or why frames are missing; set when an iteration ends.
+
+    Raises:
+        InputError: no such file, or no frame of it can be decoded.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.truncated: str | None = None
+        with open_input(self.path) as container:
+            stream = self._video_stream(container)
+            self.time_base: Fraction = stream.time_base or Fraction(1, 90000)
+            self.average_rate: Fraction | None = stream.average_rate or stream.guessed_rate or None
+            self.has_audio = bool(container.streams.audio)
+            self.frame_count_estimate = _frame_count(container, stream, self.average_rate)
+            for frame in self._decode(container, stream):
+                matrix = _display_matrix(frame)
+                self._coded_size = frame.width, frame.height
+                turned = matrix is not None and _is_transposed(matrix)
+                self.width, self.height = self._coded_size[::-1] if turned else self._coded_size
+                break
+            else:
+                raise InputError(f"{self.path} holds no frame that can be decoded ({self.truncated or 'it is empty'})")
+        self.truncated = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Decode the file from its beginning; ends early, with `truncated` set, where the file is damaged."""
+        self.truncated = None
+        last: int | None = None
+        with open_input(self.path) as container:
+            for frame in self._decode(container, self._video_stream(container)):
+                # Files without time stamps are shown at their rate, and repeated ones are set apart by one tick:
+                # a video with two frames at one time cannot be written.
+                pts = frame.pts
+                if pts is None:
+                    pts = 0 if last is None else last + (frame.duration or self._frame_ticks())
+                if last is not None and pts <= last:
+                    pts = last + 1
+                last = pts
+                yield Frame(self._upright(frame), pts, frame.duration or None)
+
+    def _frame_ticks(self) -> int:
+        return max(1, round(1 / ((self.average_rate or PICTURE_RATE) * self.time_base)))
+
+    def _video_stream(self, container: InputContainer) -> VideoStream:
+        streams = [s for s in container.streams.video if not int(getattr(s, "disposition", 0)) & _ATTACHED_PICTURE]
+        if not streams:
+            raise InputError(f"{self.path} holds no video")
+        streams[0].thread_type = "AUTO"
+        return streams[0]
+
+    def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+        """Every frame that can be decoded; says in `truncated` what could not."""
+        packets, end, decoded, problems = 0, 0.0, 0, 0
+        broken: str | None = None
+        demuxer = container.demux()
+        while True:
+            try:
+                packet = next(demuxer, None)
+            except AV_ERRORS as error:
+                broken = _reason(error)
+                packet = None
+            if packet is not None and packet.pts is not None and packet.time_base:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            if packet is not None and (packet.stream_index != stream.index or (packet.dts is None and not packet.size)):
+                continue  # another stream's, or the demuxer's own sign for the end, after which None comes
+            if packet is not None:
+                packets += 1
+                problems += packet.is_corrupt
+            try:
+                frames = stream.codec_context.decode(packet)  # None flushes the frames that the decoder holds back
+            except AV_ERRORS:
+                # The frames after a damaged one are often good, so decoding goes on.
+                problems += 1
+                frames = []
+            for frame in frames:
+                decoded += 1
+                yield frame
+            if packet is None:
+                break
+        self.truncated = broken or _missing(container, stream, packets, end)
+        if self.truncated is None and problems:
+            self.truncated = f"damaged in {problems} place{'s' if problems > 1 else ''}"
+        if self.truncated is not None:
+            self.truncated = f"{self.truncated}; {decoded} frames were read"
+
+    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
+        width, height = self._coded_size
+        image = frame.to_ndarray(format="rgb24", width=width, height=height)
+        matrix = _display_matrix(frame)
+        return image if matrix is None else np.ascontiguousarray(_transform(image, matrix))
+
+
+class PictureFolder:
+    """A folder of equally large pictures as a clip of 25 frames a second, in natural order of their names.
+
+    Has the attributes of `VideoReader`.
+
+    Raises:
+        InputError: no pictures in the folder; while iterating: one cannot be read, or is of another size.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise InputError(f"no folder at {self.path}")
+        files = [f for f in self.path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and f.is_file()]
+        self._files = sorted((f for f in files if not f.name.startswith(".")), key=_natural)
+        if not self._files:
+            raise InputError(f"no pictures in the folder {self.path}")
+        self.height, self.width = read_image(self._files[0]).shape[:2]
+        self.time_base = Fraction(1, PICTURE_RATE)
+        self.average_rate: Fraction | None = Fraction(PICTURE_RATE)
+        self.frame_count_estimate: int | None = len(self._files)
+        self.has_audio = False
+        self.truncated: str | None = None
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number, file in enumerate(self._files):
+            image = read_image(file)
+            height, width = image.shape[:2]
+            if (height, width) != (self.height, self.width):
+                raise InputError(
+                    f"{file} is {width}x{height}, but {self._files[0].name} is {self.width}x{self.height}: "
+                    "the pictures of a clip must be of one size"
+                )
+            yield Frame(image, number, 1)
+
+
+def open_frames(path: str | Path) -> VideoReader | PictureFolder:
+    """A video file, or a folder of pictures, as something to iterate over for its `Frame`s.
+
+    Raises:
+        InputError: neither is there, or it cannot be read.
+    """
+    return PictureFolder(path) if Path(path).is_dir() else VideoReader(path)
+
+
+def open_input(path: Path) -> InputContainer:
+    """Open a media file for reading; a context manager.
+
+    Raises:
+        InputError: no such file, or no known media format.
+    """
+    if not path.exists():
+        raise InputError(f"no video at {path}")
+    if path.is_dir():
+        raise InputError(f"cannot read {path} as a video: it is a folder")
+    try:
+        # An absolute path is never mistaken for a URL, and a playlist must not make us read from the network.
+        return av.open(str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"})
+    except AV_ERRORS as error:
+        unusable = isinstance(error, (av.error.InvalidDataError, av.error.EOFError))
+        hint = "it is empty, cut short, damaged, or not a video" if unusable else _reason(error)
+        raise InputError(f"cannot read the video {path}: {hint}") from None
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).splitlines()[0]
+
+
+def _natural(path: Path) -> list[tuple[int, int, str]]:
+    """Sorting key by which frame2 comes before frame10."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(0, int(part), part) if part.isdecimal() else (1, 0, part.lower()) for part in parts if part]
+
+
+def _frame_count(container: InputContainer, stream: VideoStream, rate: Fraction | None) -> int | None:
+    if stream.frames:
+        return stream.frames
+    if rate is None:
+        return None
+    if stream.duration is not None and stream.time_base is not None:
+        return round(stream.duration * stream.time_base * rate)
+    if container.duration is not None:
+        return round(Fraction(container.duration, av.time_base) * rate)
+    return None
+
+
+def _missing(container: InputContainer, stream: VideoStream, packets: int, end: float) -> str | None:
+    """Whether the container promised more than the `packets` of the video and the `end` (seconds) that were read."""
+    names = set(container.format.name.split(","))
+    if "mp4" in names:
+        # The sample table after edit lists; `stream.frames` also counts samples that an edit list leaves out.
+        expected = len(getattr(stream, "index_entries", ()) or ())
+        if packets < expected:
+            return f"the file ends after {packets} of {expected} frames"
+    elif names & _TIMED_CONTAINERS and container.duration is not None:
+        duration = container.duration / av.time_base
+        if end < duration - _TIMED_TOLERANCE:
+            return f"the file ends after {end:.1f} of {duration:.1f} seconds"
+    return None
+
+
+def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """(a, b, c, d) of the display matrix: a pixel at (x, y) is shown at (a x + c y, b x + d y), up to a shift."""
+    side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if side_data is None:
+        return None
+    values = np.frombuffer(bytes(side_data), np.int32)
+    a, b, c, d = (int(values[i]) for i in (0, 1, 3, 4))
+    return None if a > 0 and d > 0 and abs(a) > abs(b) else (a, b, c, d)
+
+
+def _is_transposed(matrix: tuple[int, int, int, int]) -> bool:
+    return abs(matrix[1]) > abs(matrix[0])
+
+
+def _transform(image: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
+    """Turn by the nearest multiple of 90 degrees, and mirror."""
+    a, b, c, d = matrix
+    if _is_transposed(matrix):
+        image, horizontal, vertical = image.swapaxes(0, 1), c, b
+    else:
+        horizontal, vertical = a, d
+    if horizontal < 0:
+        image = image[:, ::-1]
+    return image[::-1] if vertical < 0 else image

@@ -1,0 +1,242 @@
+"""Writing video that keeps the time stamps and the sound of the video that it was made from."""
+
+import math
+from contextlib import ExitStack, suppress
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+
+from mrfa.data.files import replacing
+from mrfa.data.video_reader import AV_ERRORS, PICTURE_RATE, open_input
+from mrfa.errors import InputError
+
+SUFFIXES = {".mp4", ".m4v", ".mov"}
+_MAX_TIMESCALE = 2**31 - 1
+_BT709 = 1  # number of these primaries, transfer function and matrix in H.264
+_LIMITED, _FULL = 1, 2  # colour ranges
+
+
+class VideoWriter:
+    """Writes H.264 (yuv420p) with the time stamps that it is given, and beside it the unchanged sound of another file.
+
+    A context manager. Frames are encoded as they come and the sound is copied in step with them, so memory does not grow
+    with length. The file appears under its name when the context ends without an exception, and not at all otherwise.
+
+    Args:
+        path: the file to write; .mp4, .m4v or .mov.
+        width, height: of the frames in pixels. Odd sizes are made even by repeating the last column or row.
+        time_base: seconds per unit of the frames' `pts`.
+        rate: nominal frames a second, or None where unknown; time stamps alone decide when a frame is shown.
+        audio_from: file whose audio packets are copied (those of its first audio stream), all of them; None for silence.
+            A file without audio, or a folder, gives silence too.
+        crf: quality, 0 (lossless) to 51.
+
+    Raises:
+        InputError: `path` cannot be written, or the sound is coded in a way that mp4 cannot hold; at the end of the
+            context, that no frames were written.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        width: int,
+        height: int,
+        time_base: Fraction,
+        rate: Fraction | None,
+        audio_from: Path | None = None,
+        crf: int = 18,
+    ) -> None:
+        self.path = Path(path)
+        if self.path.suffix.lower() not in SUFFIXES:
+            raise InputError(f"cannot write {self.path}: videos are written as .mp4")
+        self._size = width, height
+        self._time_base = Fraction(time_base)
+        self._rate = Fraction(rate or PICTURE_RATE).limit_denominator(1001)
+        self._audio_from = Path(audio_from) if audio_from is not None else None
+        self._crf = crf
+        self._stack = ExitStack()
+        self._last_pts: int | None = None
+        self._durations: dict[int, int] = {}
+        self._shift = Fraction(0)
+        self._audio: _AudioCopy | None = None
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            audio_input = self._open_audio(stack)
+            temporary = stack.enter_context(replacing(self.path))
+            try:
+                self._open(temporary, audio_input)
+            except AV_ERRORS as error:
+                raise self._failure(error) from None
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, image: np.ndarray, pts: int, duration: int | None = None) -> None:
+        """Append a frame.
+
+        Args:
+            image: uint8 RGB `[height, width, 3]`.
+            pts: when it is shown, in units of `time_base`; greater than that of the frame before.
+            duration: how long it is shown; matters for the last frame only.
+
+        Raises:
+            InputError: the file cannot be written, for example because the disk is full.
+            ValueError: another size or type than announced, or a time stamp that does not increase.
+        """
+        width, height = self._size
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(f"expected uint8 [{height}, {width}, 3], got {image.dtype} {list(image.shape)}")
+        if self._last_pts is not None and pts <= self._last_pts:
+            raise ValueError(f"time stamp {pts} does not come after {self._last_pts}")
+        if self._last_pts is None and pts < 0:
+            # mp4 players drop what lies before time zero, so the whole clip, sound included, moves to start there.
+            self._shift = -pts * self._time_base
+        if duration is None:
+            duration = pts - self._last_pts if self._last_pts is not None else self._frame_ticks()
+        self._last_pts = pts
+        shifted = pts + int(self._shift / self._time_base)
+        self._durations[shifted] = max(1, duration)
+
+        padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24").reformat(
+            format="yuv420p", dst_colorspace=_BT709, src_color_range=_FULL, dst_color_range=_LIMITED
+        )
+        frame.pts = shifted
+        frame.time_base = self._time_base
+        try:
+            self._mux(self._stream.encode(frame))
+        except AV_ERRORS as error:
+            raise self._failure(error) from None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._finish()
+        except BaseException as failure:
+            self._close(failure)
+            raise
+        self._close(error)
+
+    def _open_audio(self, stack: ExitStack) -> InputContainer | None:
+        if self._audio_from is None or self._audio_from.is_dir():
+            return None
+        container = stack.enter_context(open_input(self._audio_from))
+        return container if container.streams.audio else None
+
+    def _open(self, temporary: Path, audio_input: InputContainer | None) -> None:
+        timescale = self._time_base.denominator
+        movie_timescale = timescale
+        if audio_input is not None:
+            # Delays of streams that start late are stored in the movie's unit, which must hold both streams' exactly.
+            common = math.lcm(timescale, audio_input.streams.audio[0].codec_context.sample_rate or 1)
+            movie_timescale = common if common <= _MAX_TIMESCALE else timescale
+        container = av.open(
+            str(temporary.absolute()),
+            "w",
+            format="mov" if self.path.suffix.lower() == ".mov" else "mp4",
+            container_options={
+                "movflags": "+faststart",
+                "video_track_timescale": str(timescale),
+                "movie_timescale": str(movie_timescale),
+            },
+        )
+        self._container: OutputContainer = container
+        width, height = self._size
+        stream = container.add_stream("libx264", rate=self._rate, options={"crf": str(self._crf), "preset": "medium"})
+        stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+        stream.codec_context.time_base = self._time_base
+        # Without B-frames frames are stored in the order in which they are shown: time stamps then need no edit list
+        # to come out right, whatever the player.
+        stream.codec_context.max_b_frames = 0
+        stream.codec_context.color_primaries = _BT709
+        stream.codec_context.color_trc = _BT709
+        stream.codec_context.colorspace = _BT709
+        stream.codec_context.color_range = _LIMITED
+        self._stream = stream
+        if audio_input is not None:
+            self._audio = _AudioCopy(audio_input, container, self._audio_from or Path())
+
+    def _frame_ticks(self) -> int:
+        return max(1, round(1 / (self._rate * self._time_base)))
+
+    def _mux(self, packets: list[Packet]) -> None:
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, self._frame_ticks())
+                if self._audio is not None:
+                    self._audio.copy_until(packet.pts * self._time_base, self._shift)
+            self._container.mux(packet)
+
+    def _finish(self) -> None:
+        if self._last_pts is None:
+            raise InputError(f"{self.path} was not written: there were no frames to write")
+        try:
+            self._mux(self._stream.encode(None))
+            if self._audio is not None:
+                self._audio.copy_until(None, self._shift)
+            self._container.close()
+        except AV_ERRORS as error:
+            raise self._failure(error) from None
+
+    def _close(self, error: BaseException | None) -> None:
+        with suppress(*AV_ERRORS):
+            self._container.close()
+        self._stack.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+    def _failure(self, error: Exception) -> InputError:
+        if isinstance(error, InputError):
+            return error
+        return InputError(f"cannot write {self.path}: {getattr(error, 'strerror', None) or error}")
+
+
+class _AudioCopy:
+    """The packets of a file's first audio stream, handed on a little at a time."""
+
+    def __init__(self, source: InputContainer, target: OutputContainer, path: Path) -> None:
+        stream = source.streams.audio[0]
+        try:
+            self._stream = target.add_stream_from_template(stream)
+        except ValueError:
+            raise InputError(
+                f"the sound of {path} is {stream.codec_context.name}, which mp4 cannot hold: leave the sound out, "
+                "or convert it to AAC first"
+            ) from None
+        self._target = target
+        self._packets = source.demux(stream)
+        self._waiting: tuple[Packet, int, int] | None = None
+        self._last_dts: int | None = None
+
+    def copy_until(self, time: Fraction | None, shift: Fraction) -> None:
+        """Copy the packets up to a time in seconds, or the rest; all moved by `shift` seconds."""
+        while (item := self._waiting or self._next()) is not None:
+            packet, dts, pts = item
+            if time is not None and dts * packet.time_base + shift > time:
+                self._waiting = item
+                return
+            self._waiting = None
+            offset = round(shift / packet.time_base)
+            packet.pts, packet.dts = pts + offset, dts + offset
+            packet.stream = self._stream
+            self._target.mux(packet)
+
+    def _next(self) -> tuple[Packet, int, int] | None:
+        """The next packet that can be muxed, its dts and pts; damaged sound ends early."""
+        while True:
+            try:
+                packet = next(self._packets, None)
+            except AV_ERRORS:
+                return None
+            if packet is None:
+                return None
+            dts = packet.dts
+            # The demuxer ends with an empty packet. A time stamp that does not increase cannot be stored.
+            if dts is not None and (self._last_dts is None or dts > self._last_dts):
+                self._last_dts = dts
+                return packet, dts, dts if packet.pts is None else packet.pts

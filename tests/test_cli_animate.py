@@ -1,0 +1,296 @@
+import shutil
+from fractions import Fraction
+from importlib import resources
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from mrfa.animation import job
+from mrfa.animation.animator import Animator
+from mrfa.animation.composite import Portrait
+from mrfa.animation.crop import crop_image, find_clip_crop, parse_crop
+from mrfa.animation.job import animate_file, extract_motion
+from mrfa.animation.template import MotionTemplate
+from mrfa.cli import main
+from mrfa.config import Config
+from mrfa.data.images import read_image, write_image
+from mrfa.data.video import Frame, VideoReader, VideoWriter
+from mrfa.errors import InputError
+from mrfa.network.model import Network
+from mrfa.weights import save_model
+
+ASTRONAUT = Path(str(resources.files("mrfa"))) / "assets" / "astronaut.jpg"
+PTS = [400, 1000, 1400, 2600, 3000, 3333, 4000]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    save_model(Network(tiny_config.network).eval(), tiny_config, folder, "card")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The astronaut's head, moving, at a variable frame rate that does not start at zero."""
+    path = tmp_path_factory.mktemp("clips") / "driving.mp4"
+    head = read_image(ASTRONAUT)[20:260, 90:410]
+    with VideoWriter(path, width=320, height=240, time_base=Fraction(1, 10000), rate=Fraction(20)) as writer:
+        for number, pts in enumerate(PTS):
+            writer.write(np.roll(head, 3 * number, axis=1), pts, 500)
+    return path
+
+
+def frames(path: Path) -> list[Frame]:
+    return list(VideoReader(path))
+
+
+def audio_packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
+
+
+def seconds(path: Path) -> list[Fraction]:
+    reader = VideoReader(path)
+    return [frame.pts * reader.time_base for frame in reader]
+
+
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr("sys.argv", ["mrfa", *map(str, arguments)])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def fails(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path
+) -> str:
+    """The last line on standard error of a command that must end with exit code 2 and one line of error."""
+    assert command(monkeypatch, *arguments) == 2
+    text = capsys.readouterr().err
+    assert "Traceback" not in text and text.count("error: ") == 1
+    return text.strip().splitlines()[-1]
+
+
+def test_animate_keeps_time_stamps_and_pastes_back(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.mp4"
+    assert command(monkeypatch, "animate", ASTRONAUT, clip, "-o", output, "--model", model) == 0
+    assert "7 frames" in capsys.readouterr().out
+    assert seconds(output) == seconds(clip)
+    result, portrait = frames(output), read_image(ASTRONAUT)
+    assert result[0].image.shape == portrait.shape
+    assert np.abs(result[3].image[400:].astype(int) - portrait[400:]).mean() < 4
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_job_is_the_animator_frame_by_frame(model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reaches the writer is what the animator makes of the crops, pasted into the portrait."""
+    written: list[np.ndarray] = []
+    original = VideoWriter.write
+
+    def write(self: VideoWriter, image: np.ndarray, pts: int, duration: int | None = None) -> None:
+        written.append(image)
+        original(self, image, pts, duration)
+
+    monkeypatch.setattr(VideoWriter, "write", write)
+    seen: list[tuple[str, int, int | None]] = []
+    result = animate_file(
+        ASTRONAUT, clip, tmp_path / "out.mp4", model=model, on_progress=lambda *state: seen.append(state)
+    )
+    assert result == job.JobResult(7, [])
+    assert seen == [("finding the face", i, 7) for i in range(1, 8)] + [("animating", i, 7) for i in range(1, 8)]
+
+    animator = Animator.from_pretrained(model)
+    portrait = read_image(ASTRONAUT)
+    animator.set_source(portrait)
+    assert animator.source_crop is not None
+    box = find_clip_crop(VideoReader(clip))
+    canvas = Portrait(portrait, animator.source_crop)
+    expected = [canvas.paste(p) for p in animator.animate([crop_image(f.image, box, 64) for f in VideoReader(clip)])]
+    assert len(written) == 7
+    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(written, expected, strict=True)) <= 1
+
+
+def test_sizes_of_the_result(model: Path, clip: Path, tmp_path: Path) -> None:
+    def size(**options: bool | str) -> tuple[int, ...]:
+        animate_file(ASTRONAUT, clip, tmp_path / "out.mp4", model=model, driving_crop="none", **options)  # type: ignore[arg-type]
+        reader = VideoReader(tmp_path / "out.mp4")
+        return reader.width, reader.height
+
+    assert size(paste_back=False) == (64, 64)
+    assert size(paste_back=False, compare=True) == (192, 64)
+    assert size(compare=True, source_crop="100,20,200,220") == (3 * 512, 512)
+    assert size(relative=False) == (512, 512)
+    assert size(adapt_scale=True) == (512, 512)
+
+
+def test_compare_shows_source_driver_and_result(model: Path, clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    animate_file(ASTRONAUT, clip, output, model=model, source_crop="none", driving_crop="40,0,240,240", compare=True)
+    picture, driver = frames(output)[2].image, frames(clip)[2].image
+    portrait = read_image(ASTRONAUT)
+    assert np.abs(picture[:, :512].astype(int) - portrait).mean() < 4
+    expected = crop_image(driver, parse_crop("40,0,240,240"), 512)  # type: ignore[arg-type]
+    assert np.abs(picture[:, 512:1024].astype(int) - expected).mean() < 5
+
+
+def test_a_template_drives_as_its_video_does(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = tmp_path / "motion.safetensors"
+    assert command(monkeypatch, "motion", clip, "-o", template, "--model", model) == 0
+    motion = MotionTemplate.load(template)
+    assert len(motion) == 7 and motion.positions.shape == (7, 28, 2)
+    assert [pts * motion.time_base for pts in motion.pts] == seconds(clip)
+    by_video, by_template = tmp_path / "video.mp4", tmp_path / "template.mp4"
+    assert command(monkeypatch, "animate", ASTRONAUT, clip, "-o", by_video, "--model", model) == 0
+    assert command(monkeypatch, "animate", ASTRONAUT, template, "-o", by_template, "--model", model) == 0
+    assert seconds(by_template) == seconds(by_video)
+    for one, other in zip(frames(by_video), frames(by_template), strict=True):
+        assert np.abs(one.image.astype(int) - other.image).mean() < 0.5
+    animate_file(ASTRONAUT, template, by_template, model=model, compare=True, paste_back=False)
+    assert (VideoReader(by_template).width, VideoReader(by_template).height) == (128, 64)
+
+
+def test_a_folder_of_pictures_drives(model: Path, clip: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for number, frame in enumerate(frames(clip)[:3]):
+        write_image(folder / f"{number}.png", frame.image)
+    assert animate_file(ASTRONAUT, folder, tmp_path / "out.mp4", model=model).frames == 3
+    assert seconds(tmp_path / "out.mp4") == [0, Fraction(1, 25), Fraction(2, 25)]
+
+
+def test_a_truncated_driver_is_used_as_far_as_it_goes(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The writer puts the index first, so half a file still opens."""
+    whole, cut, output = tmp_path / "whole.mp4", tmp_path / "cut.mp4", tmp_path / "out.mp4"
+    noise = np.random.default_rng(0)
+    with VideoWriter(whole, width=96, height=96, time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
+        for number in range(30):
+            writer.write(noise.integers(0, 256, (96, 96, 3), np.uint8), number, 1)
+    content = whole.read_bytes()
+    cut.write_bytes(content[: len(content) // 2])
+    options = ("--model", model, "--driving-crop", "none", "--no-paste-back")
+    assert command(monkeypatch, "animate", ASTRONAUT, cut, "-o", output, *options) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("warning: ") == 1 and "cut.mp4 is incomplete: " in captured.err
+    assert 5 < len(frames(output)) < 30
+
+
+def test_errors_of_input(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out" / "out.mp4"
+    out.parent.mkdir()
+    garbage = tmp_path / "garbage.mp4"
+    garbage.write_bytes(b"not a video" * 100)
+    cat = tmp_path / "cat.png"
+    write_image(cat, np.full((80, 80, 3), 120, np.uint8))
+    end = ("-o", out, "--model", model)
+
+    def animate(source: str | Path, driving: str | Path, *options: str | Path) -> str:
+        return fails(monkeypatch, capsys, "animate", source, driving, *(options or end))
+
+    assert "absent.jpg" in animate(tmp_path / "absent.jpg", clip)
+    assert "garbage.mp4" in animate(garbage, clip)
+    assert "absent.mp4" in animate(ASTRONAUT, tmp_path / "absent.mp4")
+    assert "garbage.mp4" in animate(ASTRONAUT, garbage)
+    assert "no face found in" in animate(cat, clip)
+    (tmp_path / "cats").mkdir()
+    shutil.copy(cat, tmp_path / "cats")
+    assert "no face found in" in animate(ASTRONAUT, tmp_path / "cats")
+    (tmp_path / "empty").mkdir()
+    assert "no pictures" in animate(ASTRONAUT, tmp_path / "empty")
+    assert "is not a motion template" in animate(ASTRONAUT, model / "model.safetensors")
+    assert "is no crop" in animate(ASTRONAUT, clip, *end, "--crop", "face")
+    assert "lies outside" in animate(ASTRONAUT, clip, *end, "--driving-crop", "900,900,10,10")
+    assert "does not go with absolute" in animate(ASTRONAUT, clip, *end, "--absolute", "--adapt-scale")
+    assert "no model 'nobody'" in animate(ASTRONAUT, clip, "-o", out, "--model", "nobody")
+    assert "its name must end in" in animate(ASTRONAUT, clip, "-o", out.with_suffix(".txt"))
+    assert "its name must end in" in fails(monkeypatch, capsys, "motion", clip, "-o", out, "--model", model)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_outputs_are_checked_before_any_work(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(*arguments: object) -> None:
+        raise AssertionError("work was begun")
+
+    for name in ("read_image", "open_frames"):
+        monkeypatch.setattr(job, name, work)
+    content = clip.read_bytes()
+    folder = tmp_path / "folder.mp4"
+    folder.mkdir()
+    link = tmp_path / "link.mp4"
+    link.symlink_to(clip)
+    for output, message in [
+        (tmp_path / "absent" / "out.mp4", "No such file or directory"),
+        (folder, "it is a folder"),
+        (clip, "would replace its own input"),
+        (link, "would replace its own input"),
+    ]:
+        assert message in fails(monkeypatch, capsys, "animate", ASTRONAUT, clip, "-o", output)
+    assert clip.read_bytes() == content
+
+
+def test_a_template_of_another_model_is_refused(
+    model: Path, clip: Path, tiny_config: Config, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    save_model(Network(tiny_config.network).eval(), tiny_config, tmp_path / "other", "card")
+    template = tmp_path / "motion.safetensors"
+    extract_motion(clip, template, model=model, driving_crop="none")
+    with pytest.raises(InputError, match=r"motion\.safetensors was made with another model's keypoints"):
+        animate_file(ASTRONAUT, template, tmp_path / "out.mp4", model=tmp_path / "other")
+    with pytest.raises(InputError, match="leave the driving crop out"):
+        animate_file(ASTRONAUT, template, tmp_path / "out.mp4", model=model, driving_crop="none")
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_no_half_written_file_when_work_fails(model: Path, clip: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out.mp4"
+    output.write_bytes(b"of an earlier run")
+
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if stage == "animating" and done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        animate_file(ASTRONAUT, clip, output, model=model, on_progress=stop)
+    assert output.read_bytes() == b"of an earlier run"
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_demo(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assets = tmp_path / "mrfa" / "assets"
+    assets.mkdir(parents=True)
+    shutil.copy(ASTRONAUT, assets)
+    monkeypatch.setattr(job.resources, "files", lambda package: tmp_path / package)
+    output = tmp_path / "demo.mp4"
+    assert "lacks its demo file" in fails(monkeypatch, capsys, "demo", "-o", output)
+    extract_motion(clip, assets / "motion.safetensors", model=model)
+    shutil.copytree(model, tmp_path / "mrfa" / "models" / "small")
+    assert command(monkeypatch, "demo", "-o", output) == 0
+    assert len(frames(output)) == 7
+
+
+def test_a_real_driver_with_sound(faces: Path, model: Path, tmp_path: Path) -> None:
+    driving, output = faces / "raw" / "raw_smallface.mp4", tmp_path / "out.mp4"
+    portrait = sorted((faces / "portraits").glob("*.jpg"))[0]
+    result = animate_file(portrait, driving, output, model=model, paste_back=False)
+    assert result == job.JobResult(len(frames(driving)), [])
+    assert seconds(output) == seconds(driving)
+    assert audio_packets(output) == audio_packets(driving)

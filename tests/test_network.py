@@ -1,0 +1,133 @@
+import pytest
+import torch
+
+from mrfa.config import Config, load_config
+from mrfa.network.coarse import affine_part_flows
+from mrfa.network.correlation import CorrelationVolume
+from mrfa.network.geometry import identity_grid, resize, to_flow
+from mrfa.network.keypoints import Keypoints
+from mrfa.network.layers import AntiAliasDownsample, Hourglass
+from mrfa.network.model import Network
+
+
+def test_paper_preset_has_the_released_models_size() -> None:
+    with torch.device("meta"):
+        network = Network(load_config("paper-affine").network)
+    assert sum(p.numel() for p in network.parameters()) == 116_209_336
+
+
+def test_output_shapes(tiny_network: Network) -> None:
+    source, driving = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        output = tiny_network(source, driving)
+    keypoints = tiny_network.config.detector.keypoints
+    assert output.image.shape == (2, 3, 64, 64)
+    assert output.image.min() >= 0 and output.image.max() <= 1
+    assert output.source_keypoints.positions.shape == (2, keypoints, 2)
+    assert output.driving_keypoints.affine is not None
+    assert output.driving_keypoints.affine.shape == (2, keypoints, 2, 2)
+    assert output.coarse.flow.shape == (2, 16, 16, 2)
+    assert output.coarse.mask.shape == (2, keypoints + 1, 16, 16)
+    assert torch.allclose(output.coarse.mask.sum(1), torch.ones(2, 16, 16), atol=1e-5)
+    assert [flow.shape[1] for flow in output.motion.flows] == [2, 4, 8, 16, 32]
+    assert all(o.min() >= 0 and o.max() <= 1 for o in output.motion.occlusions)
+
+
+@pytest.mark.parametrize("iterations", [3, 4, 5, 6])
+def test_number_of_iterations(tiny_config: Config, iterations: int) -> None:
+    refinement = tiny_config.network.refinement.model_copy(update={"iterations": iterations})
+    network = Network(tiny_config.network.model_copy(update={"refinement": refinement})).eval()
+    with torch.no_grad():
+        output = network(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))
+    assert len(output.motion.flows) == iterations
+    assert output.motion.flows[-1].shape[1] == 2 * 2 ** (iterations - 1)
+
+
+def test_a_source_encoded_once_gives_what_forward_gives(tiny_network: Network) -> None:
+    source, driving = torch.rand(1, 3, 64, 64), torch.rand(3, 3, 64, 64)
+    with torch.no_grad():
+        encoded = tiny_network.encode_source(source)
+        got = tiny_network.animate(encoded, tiny_network.detect(driving)).image
+        expected = tiny_network(source.expand(3, -1, -1, -1), driving).image
+    assert torch.allclose(got, expected, atol=1e-5)
+
+
+def test_coarse_only_uses_the_coarse_flow_alone(tiny_network: Network) -> None:
+    image = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        source = tiny_network.encode_source(image)
+        output = tiny_network.animate(source, source.keypoints, coarse_only=True)
+    displacement = output.coarse.flow - identity_grid(16, 16, image)
+    resized = to_flow(resize(displacement.permute(0, 3, 1, 2), (32, 32)))
+    assert torch.allclose(output.motion.flows[-1], resized, atol=1e-5)
+
+
+def test_part_flow_of_equal_keypoints_is_the_identity() -> None:
+    positions, affine = torch.rand(1, 4, 2) - 0.5, torch.eye(2) + torch.rand(1, 4, 2, 2) * 0.1
+    keypoints = Keypoints(positions, affine)
+    flows = affine_part_flows(keypoints, keypoints, 6, 6)
+    assert torch.allclose(flows, identity_grid(6, 6, positions).expand(1, 5, 6, 6, 2), atol=1e-5)
+
+
+def test_part_flow_follows_equation_1() -> None:
+    source = Keypoints(torch.tensor([[[0.3, 0.1]]]), torch.tensor([[[[2.0, 0], [0, 1]]]]))
+    driving = Keypoints(torch.tensor([[[-0.2, 0.4]]]), torch.tensor([[[[1.0, 1], [0, 1]]]]))
+    z = torch.tensor([1.0, -1.0])
+    flow = affine_part_flows(source, driving, 3, 3)[0, 1, 0, 2]
+    expected = torch.tensor([0.3, 0.1]) + torch.tensor([[2.0, 0], [0, 1]]) @ torch.linalg.inv(
+        torch.tensor([[1.0, 1], [0, 1]])
+    ) @ (z - torch.tensor([-0.2, 0.4]))
+    assert torch.allclose(flow, expected, atol=1e-5)
+
+
+def _volume(radius: int = 1) -> tuple[CorrelationVolume, torch.Tensor, torch.Tensor]:
+    driving, source = torch.randn(1, 5, 8, 8), torch.randn(1, 5, 8, 8)
+    return CorrelationVolume(driving, source, radius=radius, pyramid_levels=1), driving, source
+
+
+def test_lookup_reads_inner_products() -> None:
+    """At integer positions the patch holds the inner products themselves, rows and columns in reading order."""
+    volume, driving, source = _volume()
+    patches = volume.lookup(identity_grid(8, 8, driving)[None])
+    assert patches.shape == (1, 18, 8, 8)
+    expected = (driving[0, :, 4, 3] * source[0, :, 5, 2]).sum() / 5**0.5
+    # Row offset +1, column offset -1: index 2 * 3 + 0.
+    assert torch.allclose(patches[0, 6, 4, 3], expected, atol=1e-5)
+
+
+def test_lookup_below_the_volumes_size_pools_driving_positions() -> None:
+    volume, driving, source = _volume()
+    patches = volume.lookup(identity_grid(4, 4, driving)[None])
+    pooled = driving[0, :, 2:4, 0:2].mean((1, 2))
+    corner_left = (pooled * source[0, :, :, 0].transpose(0, 1)).sum(1) / 5**0.5
+    # The centre of low-resolution row 1 lies at 1/3 of the source's height: between rows 2 and 3.
+    expected = corner_left[2] * (1 - 1 / 3) + corner_left[3] / 3
+    assert torch.allclose(patches[0, 4, 1, 0], expected, atol=1e-5)
+
+
+def test_attention_flow_points_to_the_matching_position() -> None:
+    features = torch.eye(16).view(1, 16, 4, 4) * 100
+    volume = CorrelationVolume(features, features, radius=1, pyramid_levels=0)
+    assert torch.allclose(volume.attention_flow()[0], identity_grid(4, 4, features), atol=1e-4)
+
+
+def test_hourglass_keeps_size_and_ends_with_its_input() -> None:
+    hourglass = Hourglass(3, width=4, blocks=2, max_width=8).eval()
+    x = torch.rand(1, 3, 8, 8)
+    out = hourglass(x)
+    assert out.shape == (1, hourglass.out_channels, 8, 8)
+    assert torch.equal(out[:, -3:], x)
+
+
+def test_antialias_downsampling_of_a_constant() -> None:
+    out = AntiAliasDownsample(4)(torch.ones(1, 3, 64, 64))
+    assert out.shape == (1, 3, 16, 16)
+    assert torch.allclose(out[:, :, 4:12, 4:12], torch.ones(()), atol=1e-5)
+
+
+def test_gradients_reach_every_weight(tiny_config: Config) -> None:
+    network = Network(tiny_config.network)
+    output = network(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))
+    (output.image.sum() + output.motion.flows[-1].sum()).backward()
+    missing = [name for name, p in network.named_parameters() if p.grad is None]
+    assert missing == []

@@ -1,0 +1,123 @@
+"""Whole training runs of a few steps on tiny clips."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+pytest.importorskip("lightning")
+
+from conftest import TINY, write_clip
+
+from mrfa.config import Config, load_config
+from mrfa.data.packed import pack_clips
+from mrfa.data.prepared import prepare_clips, read_frames
+from mrfa.errors import InputError
+from mrfa.training.pairs import PairDataset
+from mrfa.training.run import train
+from mrfa.weights import load_model
+
+UNGUIDED = {
+    "training.objective.guidance.weight": 0,
+    "training.objective.guidance.region_weight": 1,
+    "training.objective.guidance.detector_steps": 0,
+    "training.workers": 0,
+}
+
+
+def _config(**more: object) -> Config:
+    return load_config("small", TINY | UNGUIDED | {key.replace("__", "."): value for key, value in more.items()})
+
+
+def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path) -> None:
+    config = _config(training__steps=4)
+    whole = train(config, data=clips, output=tmp_path / "whole", cache=tmp_path / "cache", checkpoint_every=2)
+    train(
+        config, data=clips, output=tmp_path / "parts", cache=tmp_path / "cache", checkpoint_every=2, time_limit=1e-6
+    )
+    parts = train(
+        config, data=clips, output=tmp_path / "parts", cache=tmp_path / "cache", checkpoint_every=2, resume=True
+    )
+    a, b = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
+    assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-3) for key in a)
+
+
+def test_trained_model_loads_and_runs(clips: Path, tmp_path: Path) -> None:
+    config = _config(training__steps=2)
+    folder = train(config, data=clips, output=tmp_path / "run", validation=clips, checkpoint_every=1)
+    network = load_model(folder)
+    with torch.no_grad():
+        output = network(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))
+    assert output.image.isfinite().all()
+    assert list((tmp_path / "run" / "logs").glob("events*"))
+
+
+def test_every_option_of_the_objective_trains(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    config = load_config(
+        "small",
+        TINY
+        | {
+            "training.steps": 3,
+            "training.workers": 0,
+            "training.resident": True,
+            "training.objective.guidance.detector_steps": 1,
+            "training.objective.adversarial.weight": 0.1,
+            "training.objective.adversarial.warmup_steps": 2,
+        },
+    )
+    packed = tmp_path / "packed.safetensors"
+    assert pack_clips(clips, packed, tmp_path / "cache", size=64) == 2
+    folder = train(config, data=packed, output=tmp_path / "run", init=None)
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_training_from_another_models_weights(clips: Path, tmp_path: Path) -> None:
+    config = _config(training__steps=1, training__learning_rate=1e-12)
+    first = train(config, data=clips, output=tmp_path / "a")
+    second = train(config, data=clips, output=tmp_path / "b", init=str(first))
+    a, b = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
+    weights = [key for key in a if key.endswith("weight") and a[key].ndim == 4]
+    assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-3) for key in weights)
+
+
+def test_existing_run_is_not_overwritten(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    with pytest.raises(InputError, match="add --resume"):
+        train(_config(training__steps=1), data=clips, output=tmp_path)
+    with pytest.raises(InputError, match="nothing to resume"):
+        train(_config(training__steps=1), data=clips, output=tmp_path / "new", resume=True)
+
+
+def test_loss_that_is_not_finite_stops_with_the_batch_saved(clips: Path, tmp_path: Path) -> None:
+    config = _config(training__steps=3, training__objective__image_weight=float("inf"))
+    with pytest.raises(InputError, match="loss is not finite at step 0"):
+        train(config, data=clips, output=tmp_path / "run")
+    saved = load_file(next((tmp_path / "run").glob("not-finite-*.safetensors")))
+    assert saved["source"].shape == (2, 3, 64, 64)
+
+
+def test_broken_clip_is_reported_and_skipped(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    write_clip(folder / "good_0.mp4", frames=4, shade=90)
+    (folder / "bad_0.mp4").write_bytes(b"no video")
+    clips, problems = prepare_clips(folder, tmp_path / "cache", size=64, landmarks=False)
+    assert [clip.identity for clip in clips] == ["good"]
+    assert len(problems) == 1 and "bad_0.mp4" in problems[0]
+    assert read_frames(clips[0], [0, 3]).images.shape == (2, 64, 64, 3)
+
+
+def test_no_clips_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no clips"):
+        prepare_clips(tmp_path, tmp_path / "cache", size=64, landmarks=False)
+
+
+def test_pairs_are_of_one_clip_and_always_the_same(clips: Path, tmp_path: Path) -> None:
+    prepared, _ = prepare_clips(clips, tmp_path, size=64, landmarks=False)
+    dataset = PairDataset(prepared, size=64, seed=1)
+    first, again = dataset[3], dataset[3]
+    assert (first["source"] == again["source"]).all()
+    assert abs(int(first["source"][0, 0, 0]) - int(first["driving"][0, 0, 0])) < 10

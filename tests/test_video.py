@@ -1,0 +1,462 @@
+"""Videos of every kind are read, and what is written keeps the time stamps and the sound to the bit."""
+
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from mrfa.data.images import write_image
+from mrfa.data.video import Frame, PictureFolder, VideoReader, VideoWriter, open_frames
+from mrfa.errors import InputError
+
+VARIABLE = [0, 40, 70, 150, 151, 400, 410, 900, 933, 967, 1000, 1500]  # milliseconds
+
+
+def picture(number: int, width: int = 64, height: int = 48) -> np.ndarray:
+    """Four flat quarters, of which the upper left is reddest, the upper right greenest, the lower left bluest."""
+    image = np.full((height, width, 3), 40, np.uint8)
+    image[: height // 2, : width // 2, 0] = 220
+    image[: height // 2, width // 2 :, 1] = 220
+    image[height // 2 :, : width // 2, 2] = 220
+    image[height // 2 :, width // 2 :] = 60 + number * 12 % 150
+    return image
+
+
+def make_video(
+    path: Path,
+    times: Iterable[int] = range(0, 480, 40),
+    *,
+    time_base: Fraction = Fraction(1, 1000),
+    size: tuple[int, int] = (64, 48),
+    pixels: str = "yuv420p",
+    codec: str = "libx264",
+    sound: str | None = None,
+    sound_start: int = 0,
+    seconds: float = 1.0,
+    rotation: float | None = None,
+    mirror: bool = False,
+    container_options: dict[str, str] | None = None,
+) -> Path:
+    """A small clip; pts in `time_base`."""
+    with av.open(str(path), "w", container_options=container_options or {}) as container:
+        options = {"crf": "12", "bf": "3", "g": "6"} if codec == "libx264" else {}
+        video = container.add_stream(codec, rate=25, options=options)
+        video.width, video.height, video.pix_fmt = *size, pixels
+        video.codec_context.time_base = time_base
+        if rotation is not None:
+            video.set_display_rotation(rotation, hflip=mirror)
+        audio = None
+        if sound:
+            sampling_rate = 48000 if sound == "libopus" else 44100
+            audio = container.add_stream(sound, rate=sampling_rate)
+            audio.layout, audio.bit_rate = "mono", 64000
+        packets = []
+        for number, pts in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = pts, time_base
+            packets += video.encode(frame)
+        packets += video.encode(None)
+        for packet in packets:
+            # The muxer's edit list ends with the last duration: without one, the last frame would be cut off.
+            packet.duration = packet.duration or 1
+        if audio is not None:
+            noise = np.random.default_rng(0).normal(0, 0.1, (1, int(sampling_rate * seconds))).astype(np.float32)
+            for start in range(0, noise.shape[1], 1024):
+                chunk = av.AudioFrame.from_ndarray(noise[:, start : start + 1024], format="fltp", layout="mono")
+                chunk.sample_rate, chunk.pts = sampling_rate, start + sound_start
+                chunk.time_base = Fraction(1, sampling_rate)
+                packets += audio.encode(chunk)
+            packets += audio.encode(None)
+        container.mux(packets)
+    return path
+
+
+def audio_packets(path: Path) -> list[tuple[bytes, Fraction]]:
+    with av.open(str(path)) as container:
+        return [(bytes(p), p.pts * p.time_base) for p in container.demux(container.streams.audio[0]) if p.size]
+
+
+def decoded_times(path: Path) -> list[Fraction]:
+    """The times of the decoded frames as FFmpeg tells them, without the reader under test."""
+    with av.open(str(path)) as container:
+        return [frame.pts * frame.time_base for frame in container.decode(video=0)]
+
+
+def copy(driver: Path, target: Path, **options) -> list[Frame]:
+    """What the animator does: every frame of the driver, replaced by another picture."""
+    reader = open_frames(driver)
+    frames = []
+    with VideoWriter(
+        target, width=reader.width, height=reader.height, time_base=reader.time_base, rate=reader.average_rate,
+        audio_from=driver, **options
+    ) as writer:  # fmt: skip
+        for frame in reader:
+            writer.write(frame.image, frame.pts, frame.duration)
+            frames.append(frame)
+    return frames
+
+
+def assert_same_times(driver: Path, target: Path) -> None:
+    times = decoded_times(driver)
+    assert decoded_times(target) == times
+    reader = open_frames(target)
+    assert [frame.pts * reader.time_base for frame in reader] == times
+    assert reader.truncated is None
+
+
+def assert_looks_like(image: np.ndarray, expected: np.ndarray, tolerance: float = 6) -> None:
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < tolerance
+
+
+def test_frames_are_read_again_and_again(tmp_path: Path) -> None:
+    reader = VideoReader(make_video(tmp_path / "a.mp4"))
+    assert (reader.width, reader.height, reader.has_audio, reader.frame_count_estimate) == (64, 48, False, 12)
+    assert reader.average_rate == 25
+    first, second = list(reader), list(reader)
+    assert len(first) == len(second) == 12
+    for number, (frame, again) in enumerate(zip(first, second, strict=True)):
+        assert frame.image.dtype == np.uint8
+        assert frame.pts * reader.time_base == Fraction(number, 25)
+        assert np.array_equal(frame.image, again.image)
+        assert_looks_like(frame.image, picture(number))
+    assert reader.truncated is None
+
+
+@pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p10le", "yuv422p", "gray", "yuvj420p"])
+def test_pixel_formats(tmp_path: Path, pixels: str) -> None:
+    image = next(iter(VideoReader(make_video(tmp_path / "a.mp4", pixels=pixels)))).image
+    expected = picture(0)
+    if pixels == "gray":
+        assert image.dtype == np.uint8
+        assert np.ptp(image, axis=2).max() <= 1
+    else:
+        assert_looks_like(image, expected)
+
+
+@pytest.mark.parametrize(
+    ("rotation", "mirror", "turn"),
+    [
+        (0, False, lambda a: a),
+        (90, False, np.rot90),
+        (180, False, lambda a: a[::-1, ::-1]),
+        (-90, False, lambda a: np.rot90(a, -1)),
+        (0, True, lambda a: a[:, ::-1]),
+        (90, True, lambda a: np.rot90(a)[:, ::-1]),
+    ],
+)
+def test_rotation_and_mirroring_are_applied(tmp_path: Path, rotation: float, mirror: bool, turn) -> None:
+    reader = VideoReader(make_video(tmp_path / "a.mp4", rotation=rotation, mirror=mirror))
+    expected = turn(picture(0))
+    assert (reader.height, reader.width) == expected.shape[:2]
+    frame = next(iter(reader))
+    assert frame.image.flags.c_contiguous
+    assert_looks_like(frame.image, expected)
+
+
+def test_rotated_driver_gives_an_upright_video(tmp_path: Path) -> None:
+    driver = make_video(tmp_path / "a.mp4", rotation=90)
+    copy(driver, tmp_path / "out.mp4")
+    assert_looks_like(next(iter(VideoReader(tmp_path / "out.mp4"))).image, np.rot90(picture(0)))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov", ".avi", ".webm"])
+def test_containers(tmp_path: Path, suffix: str) -> None:
+    codec = {".avi": "mpeg4", ".webm": "libvpx"}.get(suffix, "libx264")
+    driver = make_video(tmp_path / f"a{suffix}", range(12), time_base=Fraction(1, 25), codec=codec)
+    frames = copy(driver, tmp_path / "out.mp4")
+    assert len(frames) == 12
+    assert_same_times(driver, tmp_path / "out.mp4")
+    assert VideoReader(tmp_path / "out.mp4").time_base == VideoReader(driver).time_base
+
+
+@pytest.mark.parametrize(
+    ("times", "time_base"),
+    [
+        (VARIABLE, Fraction(1, 1000)),
+        ([2500 + t for t in VARIABLE], Fraction(1, 1000)),
+        ([7 + 3003 * n for n in range(20)], Fraction(1, 90000)),
+        (range(3, 33), Fraction(1001, 30000)),
+        ([5], Fraction(1, 1000)),
+        ([0, 3, 4, 5, 9], Fraction(1, 5)),
+        ([100_000 * t for t in VARIABLE], Fraction(1, 100_000_000)),
+    ],
+    ids=["variable", "late", "ticks", "ntsc", "single", "coarse", "fine"],
+)
+def test_time_stamps_are_kept(tmp_path: Path, times: Iterable[int], time_base: Fraction) -> None:
+    scale = {"video_track_timescale": str(time_base.denominator), "movie_timescale": str(time_base.denominator)}
+    # With B-frames and so few ticks a second, the muxer's edit list would cut the driver's own last frame off.
+    b_frames = 0 if time_base == Fraction(1, 5) else 3
+    driver = make_video(tmp_path / "a.mp4", times, time_base=time_base, b_frames=b_frames, sound="aac", container_options=scale)
+    assert decoded_times(driver) == [t * time_base for t in times]
+    frames = copy(driver, tmp_path / "out.mp4")
+    assert len(frames) == len(list(times))
+    assert_same_times(driver, tmp_path / "out.mp4")
+    assert audio_packets(tmp_path / "out.mp4") == audio_packets(driver)
+    out = VideoReader(tmp_path / "out.mp4")
+    assert out.time_base == VideoReader(driver).time_base
+    assert [f.pts for f in out] == [f.pts for f in frames]
+
+
+def test_durations_are_kept(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", width=64, height=48, time_base=Fraction(1, 1000), rate=None) as writer:
+        for pts, duration in ((0, 100), (100, 30), (130, 770)):
+            writer.write(picture(0), pts, duration)
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        assert container.streams.video[0].duration == 900
+    assert [frame.duration for frame in VideoReader(tmp_path / "a.mp4")] == [100, 30, 770]
+
+
+def test_negative_start_moves_picture_and_sound_together(tmp_path: Path) -> None:
+    driver = make_video(tmp_path / "a.mp4", sound="aac")
+    with VideoWriter(
+        tmp_path / "out.mp4", width=64, height=48, time_base=Fraction(1, 1000), rate=None, audio_from=driver
+    ) as writer:
+        for pts in (-500, -460, 0, 40):
+            writer.write(picture(0), pts)
+    assert decoded_times(tmp_path / "out.mp4") == [0, Fraction(40, 1000), Fraction(1, 2), Fraction(54, 100)]
+    moved = [time - Fraction(1, 2) for _, time in audio_packets(tmp_path / "out.mp4")]
+    assert moved == [time for _, time in audio_packets(driver)]
+
+
+@pytest.mark.parametrize("start", [0, 12345])
+@pytest.mark.parametrize("seconds", [0.2, 0.48, 3.0])
+def test_sound_is_copied_to_the_bit(tmp_path: Path, start: int, seconds: float) -> None:
+    driver = make_video(tmp_path / "a.mp4", sound="aac", sound_start=start, seconds=seconds)
+    copy(driver, tmp_path / "out.mp4")
+    packets = audio_packets(driver)
+    # An edit list that the driver rounded is read rounded; what is written is what was read.
+    assert audio_packets(tmp_path / "out.mp4") == packets
+    assert len(packets) > 5
+    assert_same_times(driver, tmp_path / "out.mp4")
+    with av.open(str(driver)) as one, av.open(str(tmp_path / "out.mp4")) as two:
+        old, new = ([f.to_ndarray() for f in c.decode(audio=0)] for c in (one, two))
+    assert np.array_equal(np.concatenate(old, -1), np.concatenate(new, -1))
+
+
+@pytest.mark.parametrize(("suffix", "sound"), [(".mkv", "aac"), (".mkv", "libopus"), (".mp4", "libmp3lame"), (".mkv", "flac")])
+def test_other_sound_is_copied_too(tmp_path: Path, suffix: str, sound: str) -> None:
+    driver = make_video(tmp_path / f"a{suffix}", sound=sound)
+    copy(driver, tmp_path / "out.mp4")
+    old, new = audio_packets(driver), audio_packets(tmp_path / "out.mp4")
+    assert [data for data, _ in new] == [data for data, _ in old]
+    assert max(abs(a - b) for (_, a), (_, b) in zip(old, new, strict=True)) <= Fraction(1, 44100)
+
+
+def test_transport_stream(tmp_path: Path) -> None:
+    driver = make_video(tmp_path / "a.ts", range(126000, 169200, 3600), time_base=Fraction(1, 90000), sound="aac")
+    copy(driver, tmp_path / "out.mp4")
+    assert decoded_times(driver)[0] > 1
+    assert_same_times(driver, tmp_path / "out.mp4")
+    # mp4 keeps the coded sound without the header that every packet of a transport stream repeats.
+    assert [data for data, _ in audio_packets(tmp_path / "out.mp4")] == [data[7:] for data, _ in audio_packets(driver)]
+
+
+def test_sound_and_picture_are_interleaved(tmp_path: Path) -> None:
+    driver = make_video(tmp_path / "a.mp4", range(0, 4000, 40), sound="aac", seconds=4)
+    copy(driver, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        places = sorted((p.pos, p.stream.type, p.dts * p.time_base) for p in container.demux() if p.size)
+    latest = {"audio": Fraction(0), "video": Fraction(0)}
+    for _, kind, time in places:
+        latest[kind] = time
+        if time < 3.9:
+            assert abs(latest["audio"] - latest["video"]) < 1.1
+
+
+def test_sound_that_mp4_cannot_hold(tmp_path: Path) -> None:
+    driver = make_video(tmp_path / "a.asf", codec="mpeg4", sound="wmav2")
+    with pytest.raises(InputError, match="wmav2, which mp4 cannot hold"):
+        copy(driver, tmp_path / "out.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.asf"]
+
+
+@pytest.mark.parametrize("size", [(63, 47), (64, 47), (63, 48)])
+def test_odd_sizes(tmp_path: Path, size: tuple[int, int]) -> None:
+    driver = make_video(tmp_path / "a.mp4", size=size, pixels="yuv444p")
+    frames = copy(driver, tmp_path / "out.mp4")
+    assert frames[0].image.shape == (size[1], size[0], 3)
+    assert_looks_like(frames[0].image, picture(0, *size))
+    out = VideoReader(tmp_path / "out.mp4")
+    assert (out.width, out.height) == (64, 48)
+    image = next(iter(out)).image
+    assert_looks_like(image[: size[1], : size[0]], picture(0, *size))
+    assert_looks_like(image, np.pad(picture(0, *size), ((0, 48 - size[1]), (0, 64 - size[0]), (0, 0)), mode="edge"))
+
+
+def test_colours_survive(tmp_path: Path) -> None:
+    patches = np.random.default_rng(0).integers(0, 256, (3, 4, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+    with VideoWriter(tmp_path / "a.mp4", width=64, height=48, time_base=Fraction(1, 25), rate=None, crf=4) as writer:
+        writer.write(patches, 0)
+    image = next(iter(VideoReader(tmp_path / "a.mp4"))).image
+    inner = (slice(4, None, 16), slice(4, None, 16))
+    assert np.abs(image[inner].astype(int) - patches[inner]).max() <= 6
+    with av.open(str(tmp_path / "a.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+        assert (context.colorspace, context.color_range) == (1, 1)
+
+
+def _cut(path: Path, target: Path, share: float) -> Path:
+    data = path.read_bytes()
+    target.write_bytes(data[: int(len(data) * share)])
+    return target
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_truncated_files_are_read_as_far_as_they_go(tmp_path: Path, suffix: str) -> None:
+    whole = make_video(
+        tmp_path / f"whole{suffix}", range(0, 4000, 40), sound="aac", seconds=4,
+        container_options={"movflags": "faststart"} if suffix == ".mp4" else {},
+    )  # fmt: skip
+    driver = _cut(whole, tmp_path / f"cut{suffix}", 0.5)
+    reader = VideoReader(driver)
+    assert reader.truncated is None
+    frames = list(reader)
+    assert 5 < len(frames) < 100
+    assert reader.truncated is not None
+    assert "ends after" in reader.truncated
+    assert f"{len(frames)} frames were read" in reader.truncated
+    written = copy(driver, tmp_path / "out.mp4")
+    assert [f.pts for f in VideoReader(tmp_path / "out.mp4")] == [f.pts for f in written]
+    packets = audio_packets(tmp_path / "out.mp4")
+    assert [data for data, _ in packets][:-1] == [data for data, _ in audio_packets(whole)][: len(packets) - 1]
+
+
+def test_damage_in_the_middle(tmp_path: Path) -> None:
+    whole = make_video(tmp_path / "whole.mp4", range(0, 4000, 40))
+    with av.open(str(whole)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(whole.read_bytes())
+    position, size = packets[50]
+    data[position : position + size] = b"\xff" * size
+    (tmp_path / "bad.mp4").write_bytes(data)
+    reader = VideoReader(tmp_path / "bad.mp4")
+    frames = list(reader)
+    assert len(frames) > 80
+    assert reader.truncated is not None
+    assert "damaged" in reader.truncated
+
+
+def test_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no video at all")
+    (tmp_path / "empty.mp4").touch()
+    whole = make_video(tmp_path / "whole.mp4", sound="aac")
+    _cut(whole, tmp_path / "headless.mp4", 0.5)
+    (tmp_path / "folder").mkdir()
+    with av.open(str(tmp_path / "sound.m4a"), "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=44100)
+        silence = av.AudioFrame.from_ndarray(np.zeros((2, 1024), np.float32), format="fltp", layout="stereo")
+        silence.sample_rate = 44100
+        container.mux(stream.encode(silence))
+        container.mux(stream.encode(None))
+    for name, words in [("absent.mp4", "no video at"), ("text.mp4", "cannot read"), ("empty.mp4", "cannot read"),
+                        ("headless.mp4", "cannot read"), ("sound.m4a", "holds no video"),
+                        ("folder", "no pictures")]:  # fmt: skip
+        with pytest.raises(InputError, match=words) as caught:
+            open_frames(tmp_path / name)
+        assert "\n" not in str(caught.value)
+        assert name in str(caught.value)
+
+
+def test_no_frames(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        video = container.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        container.start_encoding()
+    with pytest.raises(InputError, match="it is empty"):
+        VideoReader(tmp_path / "a.mkv")
+    whole = make_video(tmp_path / "whole.mp4")
+    with av.open(str(whole)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(whole.read_bytes())
+    for position, size in packets:
+        data[position : position + size] = b"\xff" * size
+    (tmp_path / "noise.mp4").write_bytes(data)
+    with pytest.raises(InputError, match="holds no frame that can be decoded"):
+        VideoReader(tmp_path / "noise.mp4")
+
+
+def test_folder_of_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for number in (10, 9, 2, 1):
+        write_image(folder / f"frame{number}.png", picture(number, 31, 20))
+    (folder / "notes.txt").write_text("not a picture")
+    reader = open_frames(folder)
+    assert isinstance(reader, PictureFolder)
+    assert (reader.width, reader.height, reader.frame_count_estimate, reader.has_audio) == (31, 20, 4, False)
+    frames = list(reader)
+    assert [frame.pts * reader.time_base for frame in frames] == [Fraction(n, 25) for n in range(4)]
+    for frame, number in zip(frames, (1, 2, 9, 10), strict=True):
+        assert np.array_equal(frame.image, picture(number, 31, 20))
+    copy(folder, tmp_path / "out.mp4")
+    out = VideoReader(tmp_path / "out.mp4")
+    assert [f.pts * out.time_base for f in out] == [Fraction(n, 25) for n in range(4)]
+    assert not out.has_audio
+    write_image(folder / "frame11.png", picture(0, 30, 20))
+    with pytest.raises(InputError, match="of one size"):
+        list(open_frames(folder))
+
+
+def test_repeated_and_missing_time_stamps(tmp_path: Path) -> None:
+    raw = make_video(tmp_path / "a.h264", range(12), time_base=Fraction(1, 25))
+    reader = VideoReader(raw)
+    stamps = [frame.pts for frame in reader]
+    assert len(stamps) == 12
+    assert all(b > a for a, b in pairwise(stamps))
+    copy(raw, tmp_path / "out.mp4")
+    assert [frame.pts for frame in VideoReader(tmp_path / "out.mp4")] == stamps
+
+
+def test_nothing_is_left_behind_by_a_failure(tmp_path: Path) -> None:
+    target = tmp_path / "out.mp4"
+    target.write_text("older")
+    options: dict[str, Any] = {"width": 64, "height": 48, "time_base": Fraction(1, 25), "rate": Fraction(25)}
+    with pytest.raises(RuntimeError, match="half way"), VideoWriter(target, **options) as writer:
+        for number in range(100):
+            writer.write(picture(number), number)
+        raise RuntimeError("half way")
+    with pytest.raises(InputError, match="no frames to write"), VideoWriter(target, **options):
+        pass
+    assert target.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [target]
+    with pytest.raises(InputError, match="cannot write"), VideoWriter(tmp_path / "absent" / "a.mp4", **options):
+        pass
+    with pytest.raises(InputError, match=r"written as \.mp4"):
+        VideoWriter(tmp_path / "a.gif", **options)
+
+
+def test_wrong_frames_are_refused(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "a.mp4", width=64, height=48, time_base=Fraction(1, 25), rate=None) as writer:
+        writer.write(picture(0), 3)
+        with pytest.raises(ValueError, match="does not come after"):
+            writer.write(picture(1), 3)
+        with pytest.raises(ValueError, match="expected uint8"):
+            writer.write(picture(1, 62, 48), 4)
+    assert len(list(VideoReader(tmp_path / "a.mp4"))) == 1
+
+
+@pytest.mark.parametrize("name", ["raw_smallface", "raw_vertical", "raw_wide"])
+def test_real_clips(faces: Path, tmp_path: Path, name: str) -> None:
+    driver = faces / "raw" / f"{name}.mp4"
+    if not driver.is_file():
+        pytest.skip(f"no {name} among the real clips")
+    reader = open_frames(driver)
+    times = []
+    with VideoWriter(
+        tmp_path / "out.mp4", width=64, height=64, time_base=reader.time_base, rate=reader.average_rate, audio_from=driver
+    ) as writer:
+        for frame in reader:
+            assert frame.image.shape == (reader.height, reader.width, 3)
+            writer.write(np.ascontiguousarray(frame.image[:64, :64]), frame.pts, frame.duration)
+            times.append(frame.pts * reader.time_base)
+    assert reader.truncated is None
+    assert len(times) == reader.frame_count_estimate
+    assert decoded_times(tmp_path / "out.mp4") == times == decoded_times(driver)
+    assert audio_packets(tmp_path / "out.mp4") == audio_packets(driver)
