@@ -63,7 +63,7 @@ def make_video(
         packets += video.encode(None)
         for packet in packets:
             # The muxer's edit list ends with the last duration: without one, the last frame would be cut off.
-            packet.duration = packet.duration or 1
+            packet.duration = max(1, round(Fraction(1, 25) / time_base))
         if audio is not None:
             noise = np.random.default_rng(0).normal(0, 0.1, (1, int(sampling_rate * seconds))).astype(np.float32)
             for start in range(0, noise.shape[1], 1024):
@@ -190,9 +190,7 @@ def test_containers(tmp_path: Path, suffix: str) -> None:
 )
 def test_time_stamps_are_kept(tmp_path: Path, times: Iterable[int], time_base: Fraction) -> None:
     scale = {"video_track_timescale": str(time_base.denominator), "movie_timescale": str(time_base.denominator)}
-    # With B-frames and so few ticks a second, the muxer's edit list would cut the driver's own last frame off.
-    b_frames = 0 if time_base == Fraction(1, 5) else 3
-    driver = make_video(tmp_path / "a.mp4", times, time_base=time_base, b_frames=b_frames, sound="aac", container_options=scale)
+    driver = make_video(tmp_path / "a.mp4", times, time_base=time_base, sound="aac", container_options=scale)
     assert decoded_times(driver) == [t * time_base for t in times]
     frames = copy(driver, tmp_path / "out.mp4")
     assert len(frames) == len(list(times))
