@@ -10,7 +10,7 @@ from mrfa.network.geometry import gaussian_heatmaps, identity_grid
 from mrfa.network.model import Network
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair, augment, plain
-from mrfa.training.guidance import guidance_loss, region_weights
+from mrfa.training.guidance import guidance_loss, opening_loss, region_weights
 from mrfa.training.objective import Objective
 from mrfa.training.pairs import PairBatch
 from mrfa.training.perceptual import PerceptualLoss, load_perceptual_loss
@@ -51,6 +51,15 @@ def test_guidance_counts_frames_with_a_face_alone() -> None:
     positions[1] = 5
     assert float(guidance_loss(positions, groups, torch.tensor([True, False]))) == pytest.approx(0.1, abs=1e-5)
     assert float(guidance_loss(positions, groups, torch.tensor([False, False]))) == 0
+
+
+def test_opening_loss_sees_distances_alone() -> None:
+    groups = torch.rand(1, GROUPS, 2)
+    found = torch.tensor([True])
+    assert float(opening_loss(groups + 0.3, groups, found)) == pytest.approx(0, abs=1e-6)
+    closed = groups.clone()
+    closed[0, GROUP_INDEX["right_upper_lid"], 1] += 0.8
+    assert float(opening_loss(closed, groups, found)) == pytest.approx(0.1, abs=1e-5)
 
 
 def test_regions_lie_around_the_eyes() -> None:
@@ -104,7 +113,7 @@ def test_objective_has_its_parts(tiny_config: Config, tiny_network: Network) -> 
     objective = Objective(tiny_config.training.objective)
     pair = plain(_batch())
     losses = objective(tiny_network, pair, tiny_network(pair.source, pair.driving), 0)
-    assert set(losses.parts) == {"image", "warp", "equivariance", "affine_equivariance", "guidance"}
+    assert set(losses.parts) == {"image", "warp", "equivariance", "affine_equivariance", "guidance", "opening"}
     assert float(losses.total.detach()) == pytest.approx(sum(float(v.detach()) for v in losses.parts.values()), rel=1e-5)
 
 

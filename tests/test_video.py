@@ -1,5 +1,6 @@
 """Videos of every kind are read, and what is written keeps the time stamps and the sound to the bit."""
 
+import gc
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import pairwise
@@ -126,6 +127,20 @@ def test_frames_are_read_again_and_again(tmp_path: Path) -> None:
         assert np.array_equal(frame.image, again.image)
         assert_looks_like(frame.image, picture(number))
     assert reader.truncated is None
+
+
+def test_decoded_frames_are_freed_at_once(tmp_path: Path) -> None:
+    """Without waiting for the garbage collector, which would keep many large frames in memory."""
+    driver = make_video(tmp_path / "a.mp4", range(0, 4000, 40), rotation=90)
+    gc.collect()
+    gc.disable()
+    try:
+        most = 0
+        for _ in VideoReader(driver):
+            most = max(most, sum(type(thing) is av.VideoFrame for thing in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert most < 30
 
 
 @pytest.mark.parametrize("pixels", ["yuv444p", "yuv420p10le", "yuv422p", "gray", "yuvj420p"])

@@ -68,9 +68,11 @@ class VideoReader:
             self.has_audio = bool(container.streams.audio)
             self.frame_count_estimate = _frame_count(container, stream, self.average_rate)
             for frame in self._decode(container, stream):
-                matrix = _display_matrix(frame)
+                # Asked of the first frame alone: a frame whose side data was looked at refers to itself, and stays in
+                # memory until the garbage collector comes by, which for large frames means hundreds of megabytes.
+                self._matrix = _display_matrix(frame)
                 self._coded_size = frame.width, frame.height
-                turned = matrix is not None and _is_transposed(matrix)
+                turned = self._matrix is not None and _is_transposed(self._matrix)
                 self.width, self.height = self._coded_size[::-1] if turned else self._coded_size
                 break
             else:
@@ -141,8 +143,7 @@ class VideoReader:
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
         width, height = self._coded_size
         image = frame.to_ndarray(format="rgb24", width=width, height=height)
-        matrix = _display_matrix(frame)
-        return image if matrix is None else np.ascontiguousarray(_transform(image, matrix))
+        return image if self._matrix is None else np.ascontiguousarray(_transform(image, self._matrix))
 
 
 class PictureFolder:

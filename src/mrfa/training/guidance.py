@@ -18,6 +18,23 @@ def guidance_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
     return (distance * found).sum() / found.sum().clamp_min(1)
 
 
+# Pairs whose distance is what an eye or a mouth says.
+OPENINGS = (
+    ("right_upper_lid", "right_lower_lid"),
+    ("left_upper_lid", "left_lower_lid"),
+    ("upper_lip_inner", "lower_lip_inner"),
+    ("upper_lip_outer", "lower_lip_outer"),
+)
+
+
+def opening_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
+    """Mean L1 distance of the vectors from upper to lower lids and lips, between keypoints and landmark groups."""
+    upper = [GROUP_INDEX[pair[0]] for pair in OPENINGS]
+    lower = [GROUP_INDEX[pair[1]] for pair in OPENINGS]
+    got, expected = (points[:, upper] - points[:, lower] for points in (positions, groups))
+    return ((got - expected).abs().mean(dim=(1, 2)) * found).sum() / found.sum().clamp_min(1)
+
+
 def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight: float) -> Tensor:
     """Importance of each pixel `[B, 1, H, W]`: `weight` around eyes and lips, 1 elsewhere, smooth between."""
     maps = torch.ones(len(groups), 1, *size, device=groups.device)

@@ -12,7 +12,7 @@ from mrfa.network.keypoints import Keypoints, halves
 from mrfa.network.model import Network, Output
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair
-from mrfa.training.guidance import guidance_loss, region_weights
+from mrfa.training.guidance import guidance_loss, opening_loss, region_weights
 from mrfa.training.perceptual import load_perceptual_loss
 from mrfa.training.pyramid_loss import pyramid_loss
 
@@ -37,9 +37,7 @@ class Objective(nn.Module):
         """What the detector alone can learn: guidance and equivariance."""
         keypoints = network.detect(torch.cat([pair.source, pair.driving]))
         _, driving = halves(keypoints)
-        groups = torch.cat([pair.source_groups, pair.driving_groups])
-        guidance = guidance_loss(keypoints.positions, groups, pair.found.repeat(2))
-        parts = {"guidance": self.config.guidance.weight * guidance}
+        parts = self._guidance(keypoints.positions, pair)
         parts |= self._equivariance(network, pair.driving, driving)
         return Losses(sum(parts.values(), torch.zeros(())), parts)
 
@@ -53,14 +51,20 @@ class Objective(nn.Module):
             parts["warp"] = config.coarse_image_weight * self._warp(output, pair, weight)
         parts |= self._equivariance(network, pair.driving, output.driving_keypoints)
         if config.guidance.weight:
-            found = pair.found
-            guidance = guidance_loss(output.source_keypoints.positions, pair.source_groups, found) + guidance_loss(
-                output.driving_keypoints.positions, pair.driving_groups, found
-            )
-            parts["guidance"] = config.guidance.weight * guidance / 2
+            keypoints = torch.cat([output.source_keypoints.positions, output.driving_keypoints.positions])
+            parts |= self._guidance(keypoints, pair)
         if self.discriminator is not None:
             parts |= self._adversarial(self.discriminator, output.image, pair.driving, step)
         return Losses(sum(parts.values(), torch.zeros((), device=weight.device)), parts)
+
+    def _guidance(self, positions: Tensor, pair: Pair) -> dict[str, Tensor]:
+        """Guidance of the keypoints of all sources, then all driving frames, `[2B, K, 2]`."""
+        config = self.config.guidance
+        groups, found = torch.cat([pair.source_groups, pair.driving_groups]), pair.found.repeat(2)
+        parts = {"guidance": config.weight * guidance_loss(positions, groups, found)}
+        if config.opening_weight:
+            parts["opening"] = config.opening_weight * opening_loss(positions, groups, found)
+        return parts
 
     def _adversarial(
         self, discriminator: PatchDiscriminator, image: Tensor, target: Tensor, step: int
