@@ -244,6 +244,22 @@ def test_outputs_are_checked_before_any_work(
     assert clip.read_bytes() == content
 
 
+def test_until_the_drivers_face_appears_the_portrait_keeps_its_pose(model: Path, clip: Path, tmp_path: Path) -> None:
+    folder, template = tmp_path / "frames", tmp_path / "motion.safetensors"
+    folder.mkdir()
+    pictures = [np.zeros((240, 320, 3), np.uint8)] * 6 + [frame.image for frame in frames(clip)]
+    for number, picture in enumerate(pictures):
+        write_image(folder / f"{number}.png", picture)
+    extract_motion(folder, template, model=model)
+    motion = MotionTemplate.load(template)
+    torch.testing.assert_close(motion.positions[:6], motion.positions[6:7].expand(6, -1, -1), rtol=0, atol=1e-6)
+    assert (motion.positions[7:] - motion.positions[0]).abs().amax(dim=(1, 2)).min() > 1e-4
+    animate_file(ASTRONAUT, folder, tmp_path / "out.mp4", model=model, paste_back=False)
+    result = frames(tmp_path / "out.mp4")
+    assert len(result) == len(pictures)
+    assert np.abs(result[1].image.astype(int) - result[6].image).mean() < 1
+
+
 def test_a_template_of_another_model_is_refused(
     model: Path, clip: Path, tiny_config: Config, tmp_path: Path
 ) -> None:

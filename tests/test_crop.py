@@ -12,6 +12,7 @@ from mrfa.animation.crop import (
     Face,
     crop_image,
     find_clip_crop,
+    find_clip_face,
     find_face_crop,
     parse_crop,
     picture_crop,
@@ -158,13 +159,28 @@ def test_clip_crop_holds_the_face_of_every_sample(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(crop_module, "FaceFinder", Finder)
     counts: list[int] = []
-    images = [np.full((200, 200, 3), number, np.uint8) for number in range(200)]
-    box = find_clip_crop(Clip(images), on_frame=counts.append)  # type: ignore[arg-type]
+    images = [np.full((200, 200, 3), 100, np.uint8) for _ in range(200)]
+    for number, image in enumerate(images):
+        image[0, 0] = number
+    box, first, shown = find_clip_face(Clip(images), on_frame=counts.append)  # type: ignore[arg-type]
+    assert first == 6 and shown is images[6]
     assert counts == list(range(1, 201))
     assert len(looked) < 60 and looked[-1] > 180
     last = 70 + max(n for n in looked if n % 9 not in (0, 3)) / 10
     assert box.side == round(1.6 * (last - 50.6))
     assert box.x + box.side / 2 == pytest.approx((50.6 + last) / 2, abs=1)
+
+
+@pytest.mark.parametrize(("values", "expected"), [([0] * 6 + list(range(10, 100, 4)), 24), ([60, 61] * 20, 0), ([90] * 9, 0)])
+def test_the_first_frame_is_not_one_of_a_fade_in(
+    monkeypatch: pytest.MonkeyPatch, values: list[int], expected: int
+) -> None:
+    def find(self: object, image: np.ndarray) -> Face | None:
+        return Face((50, 50, 90, 90), True) if image.mean() > 5 else None
+
+    monkeypatch.setattr(crop_module.FaceFinder, "__call__", find)
+    images = [np.full((120, 120, 3), value, np.uint8) for value in values]
+    assert find_clip_face(Clip(images)).first == expected  # type: ignore[arg-type]
 
 
 def test_real_clips_were_cut_by_this_rule(faces: Path) -> None:

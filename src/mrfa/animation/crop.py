@@ -29,6 +29,10 @@ HAAR_SHIFT = 0.07
 OUTLIER_SCALE = 2.0
 OUTLIER_DISTANCE = 2.0
 
+# A face darker than this (of 255) that gets brighter by this factor from sample to sample is being faded in.
+DIM = 80
+FADING = 1.1
+
 FIRST_STRIDE = 3
 SAMPLES_PER_STRIDE = 32
 
@@ -122,12 +126,26 @@ def find_face_crop(image: np.ndarray, margin: float = FACE_MARGIN, name: str | P
     return square_around(found.box, width, height, margin)
 
 
-def find_clip_crop(
+class ClipFace(NamedTuple):
+    """The face of a clip.
+
+    Attributes:
+        crop: one square for the whole clip.
+        first: number of the first frame that shows the face well; clips may begin black, or with something else.
+        image: that frame, uint8 `[H, W, 3]`.
+    """
+
+    crop: CropBox
+    first: int
+    image: np.ndarray
+
+
+def find_clip_face(
     reader: "VideoReader | PictureFolder",
     margin: float = FACE_MARGIN,
     on_frame: Callable[[int], None] | None = None,
-) -> CropBox:
-    """One square for the whole clip, around the union of the faces of sampled frames.
+) -> ClipFace:
+    """The face of a clip, with a crop around the union of the faces of sampled frames.
 
     Reads the clip once, frame by frame. Samples get rarer as the clip goes on, so that long clips cost little more.
 
@@ -140,6 +158,7 @@ def find_clip_crop(
         InputError: no face in any sampled frame, or no frame at all.
     """
     found: list[Face] = []
+    first: _First | None = None
     stride, sampled, count, height, width = FIRST_STRIDE, 0, 0, 0, 0
     with FaceFinder() as find:
         for frame in reader:
@@ -148,6 +167,7 @@ def find_clip_crop(
                 face = find(frame.image)
                 if face is not None:
                     found.append(face)
+                    first = _earlier(first, _First(count, frame.image, face.confirmed, _brightness(frame.image, face.box)))
                 sampled += 1
                 if sampled % SAMPLES_PER_STRIDE == 0:
                     stride *= 2
@@ -156,11 +176,16 @@ def find_clip_crop(
                 on_frame(count)
     if count == 0:
         raise InputError(f"{reader.path} holds no frames that can be read")
-    if not found:
+    if first is None:
         raise _no_face(reader.path)
     # A cascade's box without landmarks in it counts only where nothing better is known.
     boxes = [face.box for face in found if face.confirmed] or [face.box for face in found]
-    return square_around(union_box(boxes), width, height, margin)
+    return ClipFace(square_around(union_box(boxes), width, height, margin), first.number, first.image)
+
+
+def find_clip_crop(reader: "VideoReader | PictureFolder", margin: float = FACE_MARGIN) -> CropBox:
+    """One square for the whole clip, around the face; see `find_clip_face`."""
+    return find_clip_face(reader, margin).crop
 
 
 def union_box(boxes: list[Box]) -> Box:
@@ -276,6 +301,33 @@ class FaceFinder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class _First(NamedTuple):
+    """A candidate for the first frame that shows the face well."""
+
+    number: int
+    image: np.ndarray
+    confirmed: bool
+    brightness: float
+    settled: bool = False
+
+
+def _earlier(kept: _First | None, new: _First) -> _First:
+    """The candidate kept, or the new one where it is surer, or where the clip is still being faded in."""
+    if kept is None or (new.confirmed and not kept.confirmed):
+        return new
+    if kept.settled or (kept.confirmed and not new.confirmed):
+        return kept
+    fading = kept.brightness < DIM and new.brightness > FADING * kept.brightness
+    return new if fading else kept._replace(settled=True)
+
+
+def _brightness(image: np.ndarray, box: Box) -> float:
+    """Mean value, 0 to 255, in a box."""
+    x0, y0, x1, y1 = (max(0, round(value)) for value in box)
+    part = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
+    return float(part.mean()) if part.size else 0.0
 
 
 def _enlarged(x: int, y: int, side: int, factor: float, width: int, height: int) -> CropBox:

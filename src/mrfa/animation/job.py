@@ -21,7 +21,7 @@ from mrfa.animation.crop import (
     CropBox,
     check_inside,
     crop_image,
-    find_clip_crop,
+    find_clip_face,
     parse_crop,
     whole_picture,
 )
@@ -240,6 +240,8 @@ class _VideoDriver:
         self._path, self._crop = path, crop
         self._reader = open_frames(path)
         self._box: CropBox | None = None
+        self._first = 0
+        self._initial: np.ndarray | None = None
         self.total: int | None = self._reader.frame_count_estimate
         self.time_base = self._reader.time_base
         self.rate = self._reader.average_rate or DEFAULT_RATE
@@ -259,16 +261,21 @@ class _VideoDriver:
                 if on_progress is not None:
                     on_progress("finding the face", done, estimate)
 
-            self._box = find_clip_crop(self._reader, on_frame=on_frame)
+            face = find_clip_face(self._reader, on_frame=on_frame)
+            self._box, self._first = face.crop, face.first
+            self._initial = crop_image(face.image, face.crop, animator.size)
             self.total = count
         else:
             self._box = check_inside(self._crop, self._reader.width, self._reader.height, self._path)
 
     def steps(self, size: int, panel_height: int) -> Iterator[Step]:
         assert self._box is not None, "prepare() comes first"
-        for image, pts, duration in self._reader:
+        for number, (image, pts, duration) in enumerate(self._reader):
             panel = crop_image(image, self._box, panel_height) if panel_height else None
-            yield Step(crop_image(image, self._box, size), pts, duration, panel)
+            # Relative motion starts from the first driving frame. Where that is black or a title, the driver is taken to
+            # wait in the pose in which its face appears.
+            waiting = self._initial if number < self._first else None
+            yield Step(crop_image(image, self._box, size) if waiting is None else waiting, pts, duration, panel)
 
     def warnings(self) -> list[str]:
         if self._reader.truncated is None:
