@@ -2,9 +2,11 @@
 
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from mrfa.evaluation.baselines import (
+    SMOOTHING,
     WARP_LANDMARKS,
     coarse_motion,
     repeated_source,
@@ -22,6 +24,20 @@ def test_map_passes_through_its_points() -> None:
     columns, rows = grid.long().unbind(1)
     assert backward.shape == (64, 96, 2)
     torch.testing.assert_close(backward[rows, columns], targets, atol=0.05, rtol=0)
+
+
+def test_map_equals_scipys() -> None:
+    interpolate = pytest.importorskip("scipy.interpolate")
+    rng = np.random.default_rng(0)
+    points = rng.uniform(0, 63, (60, 2))
+    points[1] = points[0] + 0.02  # all but coinciding, as closed lips are
+    targets = points + rng.normal(0, 2, points.shape)
+    # Scipy's kernel is r^2 log r, half of ours: so is its smoothing.
+    exact = interpolate.RBFInterpolator(points / 32, targets - points, kernel="thin_plate_spline", smoothing=SMOOTHING / 2)
+    pixels = np.stack(np.meshgrid(np.arange(64.0), np.arange(64.0)), -1)
+    expected = pixels + exact(pixels.reshape(-1, 2) / 32).reshape(pixels.shape)
+    backward = thin_plate_map(torch.from_numpy(points), torch.from_numpy(targets), 64, 64).numpy()
+    np.testing.assert_allclose(backward, expected, atol=0.05)
 
 
 def test_affine_motion_is_met_exactly_everywhere() -> None:

@@ -18,6 +18,7 @@ def test_every_preset_loads_and_survives_a_round_trip(name: str, tmp_path: Path)
     [
         ("network.detector.keypoint=3", "network.detector.keypoint: unknown key"),
         ("network.image_size=100", "multiple of 32"),
+        ("training.image_size=96", "too small for the correlation"),
         ("network.refinement.iterations=7", "network.refinement.iterations"),
         ("training.batch_size=many", "training.batch_size"),
         ("nonsense", "KEY=VALUE"),

@@ -93,9 +93,22 @@ class NetworkConfig(Section):
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "NetworkConfig":
-        if self.image_size % 32:
-            raise ValueError(f"network.image_size must be a multiple of 32, got {self.image_size}")
+        self.check_image_size(self.image_size)
         return self
+
+    def check_image_size(self, size: int) -> None:
+        """Raise ValueError where the network cannot run at an image size."""
+        detector, coarse, correlation = self.detector, self.coarse, self.correlation
+        halvings = {
+            "detector": (detector.image_divisor, len(detector.stem_widths) + detector.blocks),
+            "coarse": (4, coarse.blocks),
+            "correlation": (correlation.image_divisor, correlation.blocks),
+        }
+        if size % 32:
+            raise ValueError(f"the image size must be a multiple of 32, got {size}")
+        for part, (divisor, blocks) in halvings.items():
+            if size < divisor * 2**blocks:
+                raise ValueError(f"an image size of {size} is too small for the {part}'s {blocks} halvings")
 
 
 class GuidanceConfig(Section):
@@ -168,6 +181,11 @@ class Config(Section):
 
     network: NetworkConfig = NetworkConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _training_size_fits(self) -> "Config":
+        self.network.check_image_size(self.training.image_size)
+        return self
 
 
 def preset_names() -> list[str]:

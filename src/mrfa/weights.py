@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mrfa.config import Config, dump_config, load_config
+from mrfa.data.files import replacing
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 
@@ -82,9 +83,8 @@ def save_model(network: Network, config: Config, folder: Path, card: str, *, hal
     for key, value in network.state_dict().items():
         value = value.detach().cpu().contiguous()
         state[key] = value.half() if half and value.is_floating_point() else value
-    temporary = folder / f".{WEIGHTS_NAME}.partial"
-    save_file(state, temporary)
-    temporary.replace(folder / WEIGHTS_NAME)
+    with replacing(folder / WEIGHTS_NAME) as temporary:
+        save_file(state, temporary)
     (folder / "config.yaml").write_text(dump_config(config))
     (folder / "README.md").write_text(card)
 

@@ -4,6 +4,10 @@ Used to crop faces, to guide keypoints while training, and to judge results. The
 """
 
 import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -42,6 +46,20 @@ LANDMARK_GROUPS: dict[str, tuple[int, ...]] = {
 }
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep mediapipe's start-up notes, which its C++ code writes to the process's stderr, off the terminal."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 class FaceLandmarker:
     """Finds the 478 landmarks of the most prominent face.
 
@@ -56,12 +74,17 @@ class FaceLandmarker:
         os.environ.setdefault("GLOG_minloglevel", "2")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         try:
-            from mediapipe.python.solutions.face_mesh import FaceMesh
+            with _quiet():
+                from mediapipe.python.solutions.face_mesh import FaceMesh
         except ImportError:
             raise InputError(
                 "landmarks need mediapipe 0.10.14 (Python 3.11 or 3.12): pip install mediapipe==0.10.14"
             ) from None
-        self._mesh: Any = FaceMesh(static_image_mode=static, max_num_faces=1, refine_landmarks=True)
+        warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype")
+        with _quiet():
+            self._mesh: Any = FaceMesh(static_image_mode=static, max_num_faces=1, refine_landmarks=True)
+            # The models are loaded with the first picture.
+            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         """Landmarks of a uint8 RGB picture `[H, W, 3]`: float32 `[478, 2]` in pixels (x, y), or None without a face."""

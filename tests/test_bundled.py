@@ -1,0 +1,66 @@
+"""The bundled model: small, cheap, and better than its baselines on people whom it never saw."""
+
+import json
+from pathlib import Path
+
+import av
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
+
+from mrfa.cli import app
+from mrfa.data.images import read_image
+from mrfa.data.landmarks import FaceLandmarker, eye_opening, mouth_opening
+from mrfa.weights import find_model, load_model
+
+LIMIT_MB = 16
+LIMIT_GMAC = 5
+
+
+def test_size_and_cost() -> None:
+    folder = find_model("small")
+    assert (folder / "model.safetensors").stat().st_size <= LIMIT_MB * 2**20
+    network = load_model("small")
+    image = torch.rand(1, 3, 256, 256)
+    with torch.inference_mode():
+        source = network.encode_source(image)
+        with FlopCounterMode(display=False) as counter:
+            network.animate(source, network.detect(image))
+    assert counter.get_total_flops() / 2e9 <= LIMIT_GMAC
+
+
+def test_demo_moves_head_lips_and_lids(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    target = tmp_path / "demo.mp4"
+    result = CliRunner().invoke(app, ["demo", "-o", str(target)])
+    assert result.exit_code == 0, result.output
+    eyes, mouths, noses = [], [], []
+    with FaceLandmarker(static=False) as landmarker, av.open(str(target)) as container:
+        for frame in container.decode(video=0):
+            landmarks = landmarker(frame.to_ndarray(format="rgb24"))
+            assert landmarks is not None
+            eyes.append(eye_opening(landmarks))
+            mouths.append(mouth_opening(landmarks))
+            noses.append((landmarks[1, 0] - landmarks[[33, 263], 0].mean()) / abs(landmarks[33, 0] - landmarks[263, 0]))
+    assert max(eyes) - min(eyes) > 0.04
+    assert max(mouths) - min(mouths) > 0.08
+    assert max(noses) - min(noses) > 0.1
+
+
+def test_better_than_the_coarse_motion_on_people_never_seen(faces: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    target = tmp_path / "figures.json"
+    arguments = ["--data", str(faces / "test"), "--clips", "8", "--frames-per-clip", "3", "--output", str(target)]
+    result = CliRunner().invoke(app, ["evaluate", "reconstruction", "small", *arguments])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(target.read_text())["means"]
+    for metric, limit in {"l1": 0.6, "l1_face": 0.5, "akd": 0.2}.items():
+        refined, coarse, repeated = (figures[m][metric] for m in ("result", "coarse", "source"))
+        assert refined < coarse, metric
+        assert refined < limit * repeated, metric
+
+
+def test_portrait_of_the_demo_is_there() -> None:
+    image = read_image(Path(str(find_model("small"))).parents[1] / "assets" / "astronaut.jpg")
+    assert image.shape[2] == 3
