@@ -43,7 +43,7 @@ class Clip:
 
 def assert_around_the_face(box: CropBox) -> None:
     """The astronaut's face is about 100 pixels high, its middle near (224, 115)."""
-    assert 130 < box.side < 200
+    assert 160 < box.side < 240
     assert box.x + box.side / 2 == pytest.approx(224, abs=20)
     assert box.y + box.side / 2 == pytest.approx(115, abs=25)
 

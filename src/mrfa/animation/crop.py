@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mrfa.data.video import PictureFolder, VideoReader
 
 FACE_MARGIN = 1.6
+# A clip's square holds all places where the face goes, so it is wider around the face of a single frame; a portrait's square
+# is as wide, which also leaves the head room to move before it reaches the border.
+PORTRAIT_MARGIN = 1.9
 
 # The Haar cascade's square ends at the brows' upper forehead and reaches beyond the cheeks. Relative to its side, the box
 # from forehead to chin has this side and lies this much lower (medians over photographs in which both were found).
@@ -107,7 +110,7 @@ def picture_crop(image: np.ndarray, crop: Crop, name: str | Path) -> CropBox:
     return check_inside(crop, width, height, name)
 
 
-def find_face_crop(image: np.ndarray, margin: float = FACE_MARGIN, name: str | Path = "the picture") -> CropBox:
+def find_face_crop(image: np.ndarray, margin: float = PORTRAIT_MARGIN, name: str | Path = "the picture") -> CropBox:
     """The square around the most prominent face.
 
     Args:
