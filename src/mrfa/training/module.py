@@ -21,11 +21,13 @@ from mrfa.training.pairs import PairBatch
 class TrainingModule(L.LightningModule):
     """Network, objective, Adam and schedule (paper 3.4)."""
 
-    def __init__(self, network: Network, config: Config, *, total_steps: int, output: Path) -> None:
+    def __init__(
+        self, network: Network, objective: Objective, config: Config, *, total_steps: int, output: Path
+    ) -> None:
         super().__init__()
         self.network = network
         self.config = config.training
-        self.objective = Objective(config.training.objective)
+        self.objective = objective
         self.total_steps = total_steps
         self.output = output
 

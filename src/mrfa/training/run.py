@@ -17,6 +17,7 @@ from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.training.callbacks import ImagesPerSecond, ModelFolder, PictureGrid, TimeLimit
 from mrfa.training.module import TrainingModule
+from mrfa.training.objective import Objective
 from mrfa.training.pairs import PairData, cache_folder, count_identities
 from mrfa.weights import find_model, load_model
 
@@ -65,11 +66,11 @@ def train(
         raise InputError(f"cannot write to {output}: {error.strerror}") from None
     L.seed_everything(config.training.seed, workers=True)
     torch.set_float32_matmul_precision("high")
-    network = _build(config, init)
+    network, objective = _build(config, init), Objective(config.training.objective)
     cache = cache or cache_folder(output)
     clips = _prepare(data, cache, config)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config) if validation else None)
-    module = TrainingModule(network, config, total_steps=pairs.total_steps, output=output)
+    module = TrainingModule(network, objective, config, total_steps=pairs.total_steps, output=output)
     trainer = _trainer(config, output, pairs, checkpoint_every, time_limit)
     # weights_only: a checkpoint is read without running any code from it.
     trainer.fit(module, pairs, ckpt_path=last if resume else None, weights_only=True)
