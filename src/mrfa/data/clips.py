@@ -7,10 +7,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from mrfa.data.images import PICTURE_SUFFIXES
 from mrfa.errors import InputError
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"}
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
 
 class Clip(NamedTuple):
@@ -44,6 +44,7 @@ def read_clip(path: str | Path, size: int) -> np.ndarray:
     Raises:
         InputError: the clip cannot be read or is empty.
     """
+    # Imported here, as packed data sets are read where there is no PyAV.
     from mrfa.data.video import open_frames
 
     frames = [square(frame.image, size) for frame in open_frames(Path(path))]

@@ -13,6 +13,9 @@ _JPEG_SUFFIXES = {".jpg", ".jpeg"}
 # What Pillow raises for pictures that are cut short or malformed, depending on the format.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 
+# Endings by which a folder of pictures is known.
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read a picture the way it is meant to be seen: uint8 RGB `[H, W, 3]`.

@@ -11,8 +11,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from mrfa.data.clips import PICTURE_SUFFIXES
-from mrfa.data.images import read_image
+from mrfa.data.images import PICTURE_SUFFIXES, read_image
 from mrfa.errors import InputError
 
 PICTURE_RATE = 25
