@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from mrfa.config import Config
 from mrfa.data.clips import Clip
+from mrfa.data.files import check_writable
 from mrfa.errors import InputError
 from mrfa.evaluation.contact_sheet import COLUMNS, make_contact_sheet, write_contact_sheet
 from mrfa.evaluation.reconstruction import (
@@ -21,7 +22,7 @@ from mrfa.evaluation.reconstruction import (
     evenly_spaced,
     later_frames,
 )
-from mrfa.evaluation.report import check_output, make_table, summarise, to_json, write_json
+from mrfa.evaluation.report import make_table, summarise, to_json, write_json
 from mrfa.network.model import Network
 from mrfa.weights import save_model
 
@@ -122,12 +123,11 @@ def test_contact_sheet(tiny_network: Network, tmp_path: Path, monkeypatch: pytes
 
 
 def test_outputs_without_a_folder_are_refused_before_the_work(tmp_path: Path) -> None:
-    check_output(None)
-    check_output(tmp_path / "a.json")
+    check_writable(tmp_path / "a.json")
     with pytest.raises(InputError, match="no folder"):
-        check_output(tmp_path / "missing" / "a.json")
+        check_writable(tmp_path / "missing" / "a.json")
     with pytest.raises(InputError, match="is a folder"):
-        check_output(tmp_path)
+        check_writable(tmp_path)
 
 
 def test_command_skips_broken_clips(tiny_network: Network, tiny_config: Config, faces: Path, tmp_path: Path) -> None:

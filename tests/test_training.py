@@ -11,7 +11,7 @@ pytest.importorskip("lightning")
 from conftest import TINY, write_clip
 
 from mrfa.config import Config, load_config
-from mrfa.data.packed import pack_clips
+from mrfa.data.packed import pack_clips, unpack_clips
 from mrfa.data.prepared import prepare_clips, read_frames
 from mrfa.errors import InputError
 from mrfa.training.pairs import PairDataset
@@ -71,6 +71,17 @@ def test_every_option_of_the_objective_trains(clips: Path, tmp_path: Path) -> No
     assert pack_clips(clips, packed, tmp_path / "cache", size=64) == 2
     folder = train(config, data=packed, output=tmp_path / "run", init=None)
     assert (folder / "model.safetensors").is_file()
+
+
+def test_packed_clips_of_one_name_stay_apart(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    for number, identity in enumerate(("anna", "ben")):
+        (tmp_path / "clips" / identity).mkdir(parents=True)
+        write_clip(tmp_path / "clips" / identity / "0.mp4", frames=3 + number, shade=60 + 80 * number)
+    packed = tmp_path / "packed.safetensors"
+    assert pack_clips(tmp_path / "clips", packed, tmp_path / "cache", size=64) == 2
+    clips = unpack_clips(packed, tmp_path / "other", size=64)
+    assert sorted((clip.identity, clip.frames) for clip in clips) == [("anna", 3), ("ben", 4)]
 
 
 def test_training_from_another_models_weights(clips: Path, tmp_path: Path) -> None:

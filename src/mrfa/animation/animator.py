@@ -11,6 +11,7 @@ from torch import Tensor
 from mrfa.animation.crop import Crop, CropBox, crop_image, parse_crop, picture_crop
 from mrfa.animation.motion import transfer_motion
 from mrfa.animation.template import stack_keypoints
+from mrfa.data.tensors import to_pictures, to_tensor
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network, Source
 from mrfa.weights import detector_fingerprint, load_model
@@ -130,8 +131,7 @@ class Animator:
                 moved = transfer_motion(
                     source.keypoints, driving, initial, relative=relative, adapt_scale=adapt_scale
                 )
-                images = self.network.animate(source, moved).image
-                pictures = _pictures(images)
+                pictures = to_pictures(self.network.animate(source, moved).image)
             yield from pictures
 
     def _keypoints(self, batch: list[np.ndarray | Keypoints]) -> Keypoints:
@@ -151,16 +151,9 @@ class Animator:
         for image in images:
             if image.shape != (self.size, self.size, 3):
                 raise ValueError(f"expected a crop of {self.size}x{self.size}x3, got {'x'.join(map(str, image.shape))}")
-        stacked = torch.from_numpy(np.stack(images)).to(self.device)
-        return stacked.permute(0, 3, 1, 2).float().div_(255).contiguous()
+        return to_tensor(np.stack(images), self.device)
 
     def _require_source(self) -> Source:
         if self._source is None:
             raise RuntimeError("give a portrait first: animator.set_source(image)")
         return self._source
-
-
-def _pictures(images: Tensor) -> list[np.ndarray]:
-    """Images `[B, 3, H, W]` in [0, 1] as uint8 pictures `[H, W, 3]`."""
-    scaled = images.float().clamp(0, 1).mul(255).round().to(torch.uint8)
-    return list(scaled.permute(0, 2, 3, 1).contiguous().cpu().numpy())

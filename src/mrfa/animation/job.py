@@ -4,7 +4,6 @@ Frames are read, animated and written a few at a time, so memory does not grow w
 found in the driver, its file is read twice: once for a crop that is stable over the clip, once to animate.
 """
 
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
@@ -26,6 +25,7 @@ from mrfa.animation.crop import (
     whole_picture,
 )
 from mrfa.animation.template import SUFFIX, MotionTemplate, stack_keypoints
+from mrfa.data.files import check_writable
 from mrfa.data.images import read_image
 from mrfa.data.video import VideoReader, VideoWriter, open_frames
 from mrfa.data.video_writer import SUFFIXES as VIDEO_SUFFIXES
@@ -222,13 +222,7 @@ def check_output(output: Path, inputs: Sequence[Path], suffixes: Sequence[str]) 
     for path in inputs:
         if output.resolve() == path.resolve() or (output.exists() and path.exists() and output.samefile(path)):
             raise InputError(f"the output {output} would replace its own input: choose another name")
-    if output.is_dir():
-        raise InputError(f"cannot write {output}: it is a folder")
-    try:
-        with tempfile.TemporaryFile(dir=output.parent):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write {output}: {error.strerror}") from None
+    check_writable(output)
 
 
 class _VideoDriver:

@@ -19,6 +19,10 @@ class Clip(NamedTuple):
     path: Path
     identity: str
 
+    def name(self, root: Path) -> str:
+        """Unique among the clips under `root`: the path below it, without the ending."""
+        return "_".join(self.path.relative_to(root).with_suffix("").parts)
+
 
 def list_clips(root: str | Path) -> list[Clip]:
     """All clips below a folder, sorted.

@@ -9,6 +9,23 @@ from pathlib import Path
 from mrfa.errors import InputError
 
 
+def check_writable(path: Path) -> None:
+    """Find out before the work, not after it, that an output cannot be written.
+
+    Raises:
+        InputError: the folder does not exist or cannot be written to, or `path` is a folder.
+    """
+    if path.is_dir():
+        raise InputError(f"cannot write {path}: it is a folder")
+    try:
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except FileNotFoundError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}, there is no folder {path.parent}") from None
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}") from None
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, renamed to it on success and deleted on failure.

@@ -33,9 +33,12 @@ def pack_clips(root: Path, target: Path, cache: Path, *, size: int) -> int:
         The number of clips.
 
     Raises:
-        InputError: no usable clip, or an unwritable target.
+        InputError: no usable clip, a clip that is a folder of pictures, or an unwritable target.
     """
-    clips = {clip.path.stem: clip for clip in list_clips(root) if clip.path.is_file()}
+    clips = {clip.name(root): clip for clip in list_clips(root)}
+    folder = next((clip.path for clip in clips.values() if clip.path.is_dir()), None)
+    if folder is not None:
+        raise InputError(f"{folder} is a folder of pictures: only video files can be packed")
     prepared, _ = prepare_clips(root, cache, size=size, landmarks=True)
     tensors: dict[str, np.ndarray] = {}
     identities: dict[str, str] = {}

@@ -80,7 +80,7 @@ def prepare_clips(
                 problems[jobs[job]] = f"{jobs[job].path}: {job.result()}"
             if progress:
                 progress(done, len(missing))
-    prepared = [_describe(targets[clip], clip) for clip in clips if clip not in problems]
+    prepared = [_describe(targets[clip], clip, root) for clip in clips if clip not in problems]
     usable = [clip for clip in prepared if clip.frames > 1]
     lines = [*problems.values(), *(f"{clip.path.name}: only one frame" for clip in prepared if clip.frames < 2)]
     if not usable:
@@ -133,9 +133,9 @@ def _prepare(clip: Clip, target: Path, size: int, landmarks: bool) -> str | None
     return None
 
 
-def _describe(path: Path, clip: Clip) -> PreparedClip:
+def _describe(path: Path, clip: Clip, root: Path) -> PreparedClip:
     with safe_open(path, framework="np") as file:
-        return PreparedClip(path, clip.path.stem, clip.identity, file.get_slice("offsets").get_shape()[0] - 1)
+        return PreparedClip(path, clip.name(root), clip.identity, file.get_slice("offsets").get_shape()[0] - 1)
 
 
 def _encode(image: np.ndarray) -> np.ndarray:

@@ -5,9 +5,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from mrfa.data.files import check_writable
 from mrfa.evaluation.contact_sheet import write_contact_sheet
 from mrfa.evaluation.reconstruction import Evaluation, evaluate_reconstruction
-from mrfa.evaluation.report import check_output, make_table, summarise, to_json, write_json
+from mrfa.evaluation.report import make_table, summarise, to_json, write_json
 from mrfa.weights import load_model
 
 
@@ -26,8 +27,9 @@ def run_reconstruction(
     Raises:
         InputError: the model or the data cannot be used, or an output cannot be written.
     """
-    check_output(output)
-    check_output(sheet)
+    for path in (output, sheet):
+        if path is not None:
+            check_writable(path)
     network = load_model(model)
     # Broken clips and the bar are for the person watching; the table alone goes to standard output.
     messages = Console(stderr=True)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mrfa.data.clips import Clip, list_clips, read_clip
 from mrfa.data.landmarks import FaceLandmarker, face_box
+from mrfa.data.tensors import to_pictures, to_tensor
 from mrfa.errors import InputError
 from mrfa.evaluation import pixels
 from mrfa.evaluation.baselines import coarse_motion, repeated_source, thin_plate_warp
@@ -177,12 +177,12 @@ def animate_clip(network: Network, source: np.ndarray, driving: np.ndarray) -> t
         Two uint8 RGB arrays `[F, S, S, 3]`: from the coarse motion alone, and the network's full result.
     """
     device = next(network.parameters()).device
-    encoded = network.encode_source(_to_tensor(source[None]).to(device))
+    encoded = network.encode_source(to_tensor(source[None], device))
     coarse, result = [], []
     for start in range(0, len(driving), BATCH):
-        keypoints = network.detect(_to_tensor(driving[start : start + BATCH]).to(device))
-        coarse.append(_to_pictures(coarse_motion(network, encoded, keypoints)))
-        result.append(_to_pictures(network.animate(encoded, keypoints).image))
+        keypoints = network.detect(to_tensor(driving[start : start + BATCH], device))
+        coarse.append(to_pictures(coarse_motion(network, encoded, keypoints)))
+        result.append(to_pictures(network.animate(encoded, keypoints).image))
     return np.concatenate(coarse), np.concatenate(result)
 
 
@@ -199,7 +199,7 @@ def judge_picture(
     """
     if picture is None:
         return np.full(len(METRICS), np.nan)
-    image, target = _to_tensor(picture[None]), _to_tensor(truth[None])
+    image, target = to_tensor(picture[None]), to_tensor(truth[None])
     box = None if true_landmarks is None else pixels.pixel_box(face_box(true_landmarks), *truth.shape[:2])
     whole = [pixels.l1(image, target), pixels.psnr(image, target), pixels.ssim(image, target)]
     face = [torch.tensor([math.nan])] * 3
@@ -235,14 +235,3 @@ def _share_sharpness(values: dict[str, np.ndarray], driving: np.ndarray, driving
     mean = float(np.mean(energies)) if energies else math.nan
     for scores in values.values():
         scores[:, column] /= max(mean, 1e-12) if energies else math.nan
-
-
-def _to_tensor(images: np.ndarray) -> Tensor:
-    """uint8 RGB `[B, H, W, 3]` to `[B, 3, H, W]` in [0, 1]."""
-    return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous().float() / 255
-
-
-def _to_pictures(images: Tensor) -> np.ndarray:
-    """`[B, 3, H, W]` in [0, 1] to uint8 RGB `[B, H, W, 3]`: every method is judged as it would be stored."""
-    rounded = (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
-    return rounded.permute(0, 2, 3, 1).contiguous().cpu().numpy()

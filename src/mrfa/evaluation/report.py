@@ -10,7 +10,6 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from mrfa.data.files import replacing
-from mrfa.errors import InputError
 from mrfa.evaluation.reconstruction import METHODS, METRICS, ClipScores, Evaluation
 
 # Metrics of which less is better and zero is perfect: only these mean something as a share of another's.
@@ -118,20 +117,6 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def check_output(path: Path | None) -> None:
-    """Find out before the work, not after it, that an output has nowhere to go.
-
-    Raises:
-        InputError: the folder of `path` does not exist, or `path` is a folder.
-    """
-    if path is None:
-        return
-    if path.is_dir():
-        raise InputError(f"cannot write {path}: it is a folder")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"cannot write {path}: there is no folder {path.parent}")
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

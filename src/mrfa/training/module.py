@@ -11,6 +11,7 @@ from torch.optim.lr_scheduler import MultiStepLR
 
 from mrfa.config import Config
 from mrfa.errors import InputError
+from mrfa.evaluation.sharpness import laplacian_energy
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair, augment, plain
 from mrfa.training.guidance import region_weights
@@ -54,7 +55,7 @@ class TrainingModule(L.LightningModule):
             error = ((output.image - pair.driving).abs() * weight).sum()
             repeated = ((pair.source - pair.driving).abs() * weight).sum()
             self.log(f"validation/{name}", error / repeated.clamp_min(1e-6), batch_size=len(pair.source), sync_dist=True)
-        sharpness = _laplacian_energy(output.image) / _laplacian_energy(pair.driving).clamp_min(1e-6)
+        sharpness = laplacian_energy(output.image.float()).mean() / laplacian_energy(pair.driving).mean().clamp_min(1e-12)
         self.log("validation/sharpness", sharpness, batch_size=len(pair.source), sync_dist=True)
         if self.config.objective.guidance.weight:
             count = pair.driving_groups.shape[1]
@@ -85,10 +86,3 @@ class TrainingModule(L.LightningModule):
             f"the loss is not finite at step {self.global_step} ({bad}); the batch is in {path}: "
             "lower training.learning_rate and resume from an earlier checkpoint"
         )
-
-
-def _laplacian_energy(image: Tensor) -> Tensor:
-    """Mean absolute Laplacian: how much fine detail there is."""
-    grey = image.float().mean(1, keepdim=True)
-    kernel = torch.tensor([[0.0, 1, 0], [1, -4, 1], [0, 1, 0]], device=image.device)
-    return torch.nn.functional.conv2d(grey, kernel[None, None]).abs().mean()

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypedDict
 
 import cv2
@@ -190,16 +189,10 @@ class PairData(L.LightningDataModule):
         )
 
     def _steps_of_epochs(self) -> int:
-        identities = len({clip.identity for clip in self.clips})
-        pairs = identities * self.config.pairs_per_identity * self.config.epochs
+        pairs = count_identities(self.clips) * self.config.pairs_per_identity * self.config.epochs
         return max(1, pairs // self.config.batch_size)
 
 
 def count_identities(clips: list[PreparedClip]) -> int:
     """Number of different people."""
     return len({clip.identity for clip in clips})
-
-
-def cache_folder(output: Path) -> Path:
-    """Where a run keeps its prepared clips unless told otherwise."""
-    return output / "cache"

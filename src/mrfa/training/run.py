@@ -18,7 +18,7 @@ from mrfa.network.model import Network
 from mrfa.training.callbacks import ImagesPerSecond, ModelFolder, PictureGrid, TimeLimit
 from mrfa.training.module import TrainingModule
 from mrfa.training.objective import Objective
-from mrfa.training.pairs import PairData, cache_folder, count_identities
+from mrfa.training.pairs import PairData, count_identities
 from mrfa.weights import find_model, load_model
 
 STORED_SIZE = 256
@@ -67,7 +67,7 @@ def train(
     L.seed_everything(config.training.seed, workers=True)
     torch.set_float32_matmul_precision("high")
     network, objective = _build(config, init), Objective(config.training.objective)
-    cache = cache or cache_folder(output)
+    cache = cache or output / "cache"
     clips = _prepare(data, cache, config)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config) if validation else None)
     module = TrainingModule(network, objective, config, total_steps=pairs.total_steps, output=output)
