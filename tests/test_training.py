@@ -1,6 +1,7 @@
 """Whole training runs of a few steps on tiny clips."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +44,34 @@ def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path) -> None
     assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-3) for key in a)
 
 
+def test_run_goes_on_from_small_files(clips: Path, tmp_path: Path) -> None:
+    config = _config(training__steps=6, training__average=0.5)
+    run = tmp_path / "run"
+    train(config, data=clips, output=run, checkpoint_every=3, time_limit=1e-6, compact=True)
+    before = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    (run / "checkpoints" / "last.ckpt").unlink()
+    assert sum(part.stat().st_size for part in (run / "compact").iterdir()) < 0.4 * _bytes(before)
+    train(config, data=clips, output=run, checkpoint_every=3, resume=True, compact=True)
+    after = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert (before["global_step"], after["global_step"]) == (1, 6)
+    next(iter((run / "compact").iterdir())).write_bytes(b"no checkpoint")
+    (run / "checkpoints" / "last.ckpt").unlink()
+    with pytest.raises(InputError, match="compact checkpoint"):
+        train(config, data=clips, output=run, resume=True)
+
+
+def _bytes(checkpoint: dict[str, Any]) -> int:
+    moments = [value for state in checkpoint["optimizer_states"][0]["state"].values() for value in state.values()]
+    return sum(value.numel() * value.element_size() for value in [*checkpoint["state_dict"].values(), *moments])
+
+
+def test_averaged_weights_lag_behind(clips: Path, tmp_path: Path) -> None:
+    last = train(_config(training__steps=2), data=clips, output=tmp_path / "last")
+    averaged = train(_config(training__steps=2, training__average=0.9), data=clips, output=tmp_path / "averaged")
+    a, b = load_file(last / "model.safetensors"), load_file(averaged / "model.safetensors")
+    assert any(not torch.equal(a[key], b[key]) for key in a)
+
+
 def test_trained_model_loads_and_runs(clips: Path, tmp_path: Path) -> None:
     config = _config(training__steps=2)
     folder = train(config, data=clips, output=tmp_path / "run", validation=clips, checkpoint_every=1)
@@ -63,6 +92,7 @@ def test_every_option_of_the_objective_trains(clips: Path, tmp_path: Path) -> No
             "training.workers": 0,
             "training.resident": True,
             "training.objective.guidance.detector_steps": 1,
+            "training.objective.consistency_weight": 1.0,
             "training.objective.adversarial.weight": 0.1,
             "training.objective.adversarial.warmup_steps": 2,
         },
@@ -87,6 +117,9 @@ def test_packed_clips_of_one_name_stay_apart(tmp_path: Path) -> None:
 def test_training_from_another_models_weights(clips: Path, tmp_path: Path) -> None:
     config = _config(training__steps=1, training__learning_rate=1e-12)
     first = train(config, data=clips, output=tmp_path / "a")
+    more = _config(training__steps=1, training__learning_rate=1e-12, network__detector__keypoints=29)
+    wider = load_file(train(more, data=clips, output=tmp_path / "c", init=str(first)) / "model.safetensors")
+    assert torch.equal(wider["encoder.first.0.weight"], load_file(first / "model.safetensors")["encoder.first.0.weight"])
     second = train(config, data=clips, output=tmp_path / "b", init=str(first))
     a, b = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
     weights = [key for key in a if key.endswith("weight") and a[key].ndim == 4]

@@ -39,6 +39,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
     time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop cleanly, to be resumed.")] = None,
+    compact: Annotated[bool, typer.Option("--compact", help="Leave a checkpoint in files of at most 16 MiB too.")] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as training.batch_size=8.")] = None,
 ) -> None:
     """Train a model on a folder of clips."""
@@ -59,6 +60,7 @@ def train(
         resume=resume,
         checkpoint_every=checkpoint_every,
         time_limit=time_limit,
+        compact=compact,
     )
     typer.echo(f"model: {folder}")
 

@@ -137,6 +137,7 @@ class ObjectiveConfig(Section):
     vgg_weights: str | None = Field(None, description="VGG-19 weights in torchvision's format; None: torch.hub")
     image_weight: float = 10.0
     coarse_image_weight: float = Field(0.0, ge=0, description="image loss on the source warped by every flow")
+    consistency_weight: float = Field(0.0, ge=0, description="keypoints of the generated picture at those of the driving frame")
     equivariance_weight: float = 10.0
     affine_equivariance_weight: float = 10.0
     guidance: GuidanceConfig = GuidanceConfig()
@@ -171,6 +172,8 @@ class TrainingConfig(Section):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     workers: int = Field(4, ge=0)
     resident: bool = Field(False, description="keep all frames in the device's memory, for data sets that fit there")
+    average: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights to keep; 0: keep the last weights")
+    compile: bool = Field(False, description="torch.compile the network: minutes at the start, then faster steps on a GPU")
     seed: int = 0
     objective: ObjectiveConfig = ObjectiveConfig()
     augmentation: AugmentationConfig = AugmentationConfig()

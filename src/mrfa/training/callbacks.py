@@ -73,7 +73,7 @@ class ModelFolder(Callback):
         if trainer.is_global_zero:
             pairs = trainer.global_step * self.config.training.batch_size
             card = f"# A face-animation model\n\nTrained with `mrfa train` for {trainer.global_step} steps, {pairs} pairs.\n"
-            save_model(module.network, self.config, self.folder, card, half=True)
+            save_model(module.best_network, self.config, self.folder, card, half=True)
 
 
 class PictureGrid(Callback):
@@ -90,11 +90,11 @@ class PictureGrid(Callback):
         if trainer.global_step % self.every or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, TrainingModule)
-        network = pl_module.network
+        network = pl_module.best_network
         network.eval()
         with torch.no_grad():
             pair = plain({key: value[: self.ROWS] for key, value in batch.items()})  # type: ignore[arg-type, misc]
-            output = network(pair.source, pair.driving)
+            output = network.forward(pair.source, pair.driving)
         network.train()
         logger = trainer.logger
         if logger is not None:

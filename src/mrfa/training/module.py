@@ -1,6 +1,7 @@
 """The Lightning module: one training step, the schedule, and what is logged."""
 
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 import torch
@@ -8,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import MultiStepLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mrfa.config import Config
 from mrfa.errors import InputError
@@ -28,9 +30,23 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.network = network
         self.config = config.training
+        self.averaged = _average(network, self.config.average) if self.config.average else None
         self.objective = objective
         self.total_steps = total_steps
         self.output = output
+        if self.config.compile:
+            network.compile()
+            objective.compile_image_loss()
+
+    @property
+    def best_network(self) -> Network:
+        """The network to keep and to show: the averaged one where there is one. Its `forward` is never the compiled one."""
+        return self.network if self.averaged is None else cast(Network, self.averaged.module)
+
+    def on_train_batch_end(self, *unused: object) -> None:
+        """Let the average follow the weights."""
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
 
     def training_step(self, batch: PairBatch, batch_index: int) -> Tensor:
         # A step draws the same random numbers whether or not the run was interrupted before it.
@@ -46,7 +62,7 @@ class TrainingModule(L.LightningModule):
     def validation_step(self, batch: PairBatch, batch_index: int) -> None:
         """Errors on people held out, as shares of what repeating the source frame would give."""
         pair = plain(batch)
-        output = self.network(pair.source, pair.driving)
+        output = self.best_network.forward(pair.source, pair.driving)
         size = (pair.driving.shape[2], pair.driving.shape[3])
         regions = {"picture": torch.ones_like(pair.driving[:, :1])}
         if pair.found.any():
@@ -86,3 +102,9 @@ class TrainingModule(L.LightningModule):
             f"the loss is not finite at step {self.global_step} ({bad}); the batch is in {path}: "
             "lower training.learning_rate and resume from an earlier checkpoint"
         )
+
+
+def _average(network: Network, decay: float) -> AveragedModel:
+    """An exponential moving average of all weights and of batch norm's statistics, which starts at the first step."""
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return averaged.requires_grad_(False)

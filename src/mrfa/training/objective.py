@@ -12,6 +12,7 @@ from mrfa.network.keypoints import Keypoints, halves
 from mrfa.network.model import Network, Output
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair
+from mrfa.training.consistency import consistency_loss, frozen_keypoints
 from mrfa.training.guidance import guidance_loss, opening_loss, region_weights
 from mrfa.training.perceptual import load_perceptual_loss
 from mrfa.training.pyramid_loss import pyramid_loss
@@ -32,6 +33,11 @@ class Objective(nn.Module):
         self.config = config
         self.discriminator = PatchDiscriminator() if config.adversarial.weight else None
         self.perceptual = load_perceptual_loss(config.vgg_weights) if config.image == "perceptual" else None
+        self._pyramid_loss = pyramid_loss
+
+    def compile_image_loss(self) -> None:
+        """Let torch.compile fuse the many small steps of the pyramid loss."""
+        self._pyramid_loss = torch.compile(pyramid_loss)
 
     def detector_loss(self, network: Network, pair: Pair) -> Losses:
         """What the detector alone can learn: guidance and equivariance."""
@@ -53,6 +59,9 @@ class Objective(nn.Module):
         if config.guidance.weight:
             keypoints = torch.cat([output.source_keypoints.positions, output.driving_keypoints.positions])
             parts |= self._guidance(keypoints, pair)
+        if config.consistency_weight:
+            found, expected = frozen_keypoints(network.detector, output.image), output.driving_keypoints.positions.detach()
+            parts["consistency"] = config.consistency_weight * consistency_loss(found, expected)
         if self.discriminator is not None:
             parts |= self._adversarial(self.discriminator, output.image, pair.driving, step)
         return Losses(sum(parts.values(), torch.zeros((), device=weight.device)), parts)
@@ -80,7 +89,7 @@ class Objective(nn.Module):
     def _image(self, image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         if self.perceptual is not None:
             return self.perceptual(image, target)
-        return pyramid_loss(image, target, weight)
+        return self._pyramid_loss(image, target, weight)
 
     def _warp(self, output: Output, pair: Pair, weight: Tensor) -> Tensor:
         """L1 between the driving image and the source warped by the coarse flow and by each finer flow.

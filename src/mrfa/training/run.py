@@ -16,6 +16,7 @@ from mrfa.data.prepared import PreparedClip, prepare_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.training.callbacks import ImagesPerSecond, ModelFolder, PictureGrid, TimeLimit
+from mrfa.training.compact import read_compact, write_compact
 from mrfa.training.module import TrainingModule
 from mrfa.training.objective import Objective
 from mrfa.training.pairs import PairData, count_identities
@@ -35,6 +36,7 @@ def train(
     resume: bool = False,
     checkpoint_every: int = 500,
     time_limit: float | None = None,
+    compact: bool = False,
 ) -> Path:
     """Train a model.
 
@@ -44,10 +46,12 @@ def train(
         output: folder of the run: checkpoints, logs, and the model folder `model`.
         validation: folder of clips of other people, measured at every checkpoint.
         cache: folder for prepared clips; `output/cache` by default.
-        init: model folder or bundled model to start from.
+        init: model folder or bundled model to start from; what differs in size starts afresh.
         resume: go on from the run's last checkpoint.
         checkpoint_every: steps between checkpoints.
         time_limit: stop cleanly after this many minutes, with a checkpoint to resume from.
+        compact: also leave the checkpoint in small files, in `output/compact`, from which `resume` goes on where there is no
+            other checkpoint (see `mrfa.training.compact`).
 
     Returns:
         The model folder.
@@ -55,7 +59,9 @@ def train(
     Raises:
         InputError: unusable data, nothing to resume, an existing run without `resume`, or a loss that is not finite.
     """
-    last = output / "checkpoints" / "last.ckpt"
+    last, parts = output / "checkpoints" / "last.ckpt", output / "compact"
+    if resume and not last.is_file() and any(parts.glob("part-*")):
+        read_compact(parts, last, averaged=config.training.average > 0)
     if resume and not last.is_file():
         raise InputError(f"nothing to resume: there is no {last}")
     if last.is_file() and not resume:
@@ -74,18 +80,29 @@ def train(
     trainer = _trainer(config, output, pairs, checkpoint_every, time_limit)
     # weights_only: a checkpoint is read without running any code from it.
     trainer.fit(module, pairs, ckpt_path=last if resume else None, weights_only=True)
+    if compact and last.is_file():
+        write_compact(last, parts)
     return output / "model"
 
 
 def _build(config: Config, init: str | None) -> Network:
     network = Network(config.network)
     if init is not None:
-        start = load_model(init)
-        if start.config != config.network:
-            raise InputError(f"the network of {find_model(init)} differs from the configuration: start from its own config.yaml")
-        network.load_state_dict(start.state_dict())
+        _take_over(network, load_model(init), find_model(init))
     # Convolutions on a CPU and on tensor cores are fastest in this layout.
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _take_over(network: Network, start: Network, origin: Path) -> None:
+    """Copy every weight of the same name and shape, and say which parts start afresh."""
+    state = network.state_dict()
+    fitting = {key: value for key, value in start.state_dict().items() if key in state and value.shape == state[key].shape}
+    if not fitting:
+        raise InputError(f"no weight of {origin} fits the configuration: is it a model of another kind?")
+    network.load_state_dict(fitting, strict=False)
+    fresh = sorted({key.rpartition(".")[0] for key in state if key not in fitting})
+    if fresh:
+        Console(stderr=True).print(f"started afresh, as {origin} has other sizes there: {', '.join(fresh)}", style="yellow")
 
 
 def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
@@ -114,7 +131,11 @@ def _trainer(
 ) -> L.Trainer:
     callbacks: list[Callback] = [
         ModelCheckpoint(
-            output / "checkpoints", every_n_train_steps=checkpoint_every, save_top_k=0, save_last=True
+            output / "checkpoints",
+            every_n_train_steps=checkpoint_every,
+            save_top_k=0,
+            save_last=True,
+            enable_version_counter=False,
         ),
         ModelFolder(config, output / "model", every=checkpoint_every),
         PictureGrid(every=checkpoint_every),
