@@ -113,7 +113,7 @@ def test_objective_has_its_parts(tiny_config: Config, tiny_network: Network) -> 
     objective = Objective(tiny_config.training.objective)
     pair = plain(_batch())
     losses = objective(tiny_network, pair, tiny_network(pair.source, pair.driving), 0)
-    assert set(losses.parts) == {"image", "warp", "equivariance", "affine_equivariance", "guidance", "opening"}
+    assert set(losses.parts) == {"image", "warp", "consistency", "equivariance", "affine_equivariance", "guidance", "opening"}
     assert float(losses.total.detach()) == pytest.approx(sum(float(v.detach()) for v in losses.parts.values()), rel=1e-5)
 
 

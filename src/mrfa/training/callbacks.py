@@ -39,11 +39,12 @@ class ImagesPerSecond(Callback):
 class TimeLimit(Callback):
     """Stops the run cleanly after some seconds, with a checkpoint written.
 
-    It counts from its own construction and checks after each step.
+    Args:
+        end: in seconds of `time.monotonic`; checked after each step.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.end = time.monotonic() + seconds
+    def __init__(self, end: float) -> None:
+        self.end = end
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any) -> None:
         if time.monotonic() >= self.end and not trainer.should_stop:

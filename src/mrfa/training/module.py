@@ -1,7 +1,8 @@
 """The Lightning module: one training step, the schedule, and what is logged."""
 
+from collections import Counter
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -30,7 +31,7 @@ class TrainingModule(L.LightningModule):
         super().__init__()
         self.network = network
         self.config = config.training
-        self.averaged = _average(network, self.config.average) if self.config.average else None
+        self.averaged = _average(network) if self.config.average else None
         self.objective = objective
         self.total_steps = total_steps
         self.output = output
@@ -44,9 +45,17 @@ class TrainingModule(L.LightningModule):
         return self.network if self.averaged is None else cast(Network, self.averaged.module)
 
     def on_train_batch_end(self, *unused: object) -> None:
-        """Let the average follow the weights."""
+        """Let the average follow the weights: closely at first, when they are still far from good."""
         if self.averaged is not None:
+            step = self.global_step
+            decay = min(self.config.average, (1 + step) / (10 + step))
+            self.averaged.multi_avg_fn = get_ema_multi_avg_fn(decay)
             self.averaged.update_parameters(self.network)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The schedule is the configuration's, not the checkpoint's: a run may be made longer or shorter when it goes on."""
+        for scheduler in checkpoint["lr_schedulers"]:
+            scheduler["milestones"] = Counter(self._milestones())
 
     def training_step(self, batch: PairBatch, batch_index: int) -> Tensor:
         # A step draws the same random numbers whether or not the run was interrupted before it.
@@ -83,9 +92,11 @@ class TrainingModule(L.LightningModule):
         """Adam, its rate divided by ten at each milestone."""
         learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = Adam(learned, lr=self.config.learning_rate, betas=self.config.betas)
-        milestones = [round(share * self.total_steps) for share in self.config.milestones]
-        scheduler = MultiStepLR(optimizer, milestones, gamma=0.1)
+        scheduler = MultiStepLR(optimizer, self._milestones(), gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _milestones(self) -> list[int]:
+        return [round(share * self.total_steps) for share in self.config.milestones]
 
     def _losses(self, pair: Pair) -> Losses:
         if self.global_step < self.config.objective.guidance.detector_steps:
@@ -104,7 +115,6 @@ class TrainingModule(L.LightningModule):
         )
 
 
-def _average(network: Network, decay: float) -> AveragedModel:
-    """An exponential moving average of all weights and of batch norm's statistics, which starts at the first step."""
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    return averaged.requires_grad_(False)
+def _average(network: Network) -> AveragedModel:
+    """An exponential moving average of all weights and of batch norm's statistics."""
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(), use_buffers=True).requires_grad_(False)

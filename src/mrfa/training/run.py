@@ -1,6 +1,7 @@
 """`mrfa train`: prepare the data, build the run, fit, and write a model folder."""
 
 import os
+import time
 from pathlib import Path
 
 import lightning as L
@@ -49,7 +50,8 @@ def train(
         init: model folder or bundled model to start from; what differs in size starts afresh.
         resume: go on from the run's last checkpoint.
         checkpoint_every: steps between checkpoints.
-        time_limit: stop cleanly after this many minutes, with a checkpoint to resume from.
+        time_limit: stop cleanly this many minutes from now, the preparation of the data included, with a checkpoint to resume
+            from.
         compact: also leave the checkpoint in small files, in `output/compact`, from which `resume` goes on where there is no
             other checkpoint (see `mrfa.training.compact`).
 
@@ -59,6 +61,7 @@ def train(
     Raises:
         InputError: unusable data, nothing to resume, an existing run without `resume`, or a loss that is not finite.
     """
+    end = None if time_limit is None else time.monotonic() + time_limit * 60
     last, parts = output / "checkpoints" / "last.ckpt", output / "compact"
     if resume and not last.is_file() and any(parts.glob("part-*")):
         read_compact(parts, last, averaged=config.training.average > 0)
@@ -77,7 +80,7 @@ def train(
     clips = _prepare(data, cache, config)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config) if validation else None)
     module = TrainingModule(network, objective, config, total_steps=pairs.total_steps, output=output)
-    trainer = _trainer(config, output, pairs, checkpoint_every, time_limit)
+    trainer = _trainer(config, output, pairs, checkpoint_every, end)
     # weights_only: a checkpoint is read without running any code from it.
     trainer.fit(module, pairs, ckpt_path=last if resume else None, weights_only=True)
     if compact and last.is_file():
@@ -127,7 +130,7 @@ def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
 
 
 def _trainer(
-    config: Config, output: Path, pairs: PairData, checkpoint_every: int, time_limit: float | None
+    config: Config, output: Path, pairs: PairData, checkpoint_every: int, end: float | None
 ) -> L.Trainer:
     callbacks: list[Callback] = [
         ModelCheckpoint(
@@ -143,8 +146,8 @@ def _trainer(
         LearningRateMonitor(),
         TQDMProgressBar(refresh_rate=20),
     ]
-    if time_limit is not None:
-        callbacks.insert(0, TimeLimit(time_limit * 60))
+    if end is not None:
+        callbacks.insert(0, TimeLimit(end))
     distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1 or torch.cuda.device_count() > 1
     return L.Trainer(
         max_steps=pairs.total_steps,
