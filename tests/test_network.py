@@ -28,7 +28,7 @@ def test_output_shapes(tiny_network: Network) -> None:
     assert output.driving_keypoints.affine.shape == (2, keypoints, 2, 2)
     assert output.coarse.flow.shape == (2, 16, 16, 2)
     assert output.coarse.mask.shape == (2, keypoints + 1, 16, 16)
-    assert torch.allclose(output.coarse.mask.sum(1), torch.ones(2, 16, 16), atol=1e-5)
+    assert output.coarse.mask is not None and torch.allclose(output.coarse.mask.sum(1), torch.ones(2, 16, 16), atol=1e-5)
     assert [flow.shape[1] for flow in output.motion.flows] == [2, 4, 8, 16, 32]
     assert all(o.min() >= 0 and o.max() <= 1 for o in output.motion.occlusions)
 

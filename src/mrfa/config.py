@@ -68,6 +68,15 @@ class RefinementConfig(Section):
     context_width: int = Field(192, ge=1)
     warped_width: int = Field(128, ge=1)
     head_width: int = Field(128, ge=1)
+    update_flow: bool = Field(True, description="false: Table 4, without flow update")
+    update_occlusion: bool = Field(True, description="false: Table 4, without occlusion update")
+    warped_feature: bool = Field(True, description="false: Table 4, the updater sees no warped source feature")
+
+    @model_validator(mode="after")
+    def _refines_something(self) -> "RefinementConfig":
+        if not (self.update_flow or self.update_occlusion):
+            raise ValueError("update_flow and update_occlusion are both off, which refines nothing: set motion to prior_only")
+        return self
 
 
 class GeneratorConfig(Section):
@@ -85,6 +94,12 @@ class NetworkConfig(Section):
     """Everything that decides the shapes of the network's weights."""
 
     image_size: int = Field(256, ge=64)
+    compatibility: Literal["none", "official"] = Field(
+        "none", description="official: coordinates as the authors' released weights need them, see docs/paper-to-code.md"
+    )
+    motion: Literal["refined", "prior_only", "non_prior"] = Field(
+        "refined", description="refined prior; the prior alone; or refinement from the correlation's own flow (Eq. 8)"
+    )
     detector: DetectorConfig = DetectorConfig()
     coarse: CoarseConfig = CoarseConfig()
     correlation: CorrelationConfig = CorrelationConfig()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mrfa.config import CoarseConfig
-from mrfa.network.geometry import gaussian_heatmaps, identity_grid, invert_2x2, sample
+from mrfa.network.geometry import CONSISTENT, Conventions, gaussian_heatmaps, identity_grid, invert_2x2, sample
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.layers import Hourglass
 
@@ -17,12 +17,13 @@ class CoarseMotion(NamedTuple):
     Attributes:
         flow: `[B, h, w, 2]`, backward flow F0 (Eq. 3), normalised.
         occlusion: `[B, 1, h, w]`, logits; after a sigmoid 1 means visible in the source.
-        mask: `[B, K+1, h, w]`, share of each part flow, the background first; sums to 1.
+        mask: `[B, K+1, h, w]`, share of each part flow, the background first; sums to 1. None where the motion starts without
+            a prior (Eq. 8).
     """
 
     flow: Tensor
     occlusion: Tensor
-    mask: Tensor
+    mask: Tensor | None
 
 
 def affine_part_flows(source: Keypoints, driving: Keypoints, height: int, width: int) -> Tensor:
@@ -40,8 +41,9 @@ def affine_part_flows(source: Keypoints, driving: Keypoints, height: int, width:
 class DenseMotion(nn.Module):
     """Composes the part flows by a mask that it predicts from heatmap differences and part-warped sources."""
 
-    def __init__(self, config: CoarseConfig, keypoints: int) -> None:
+    def __init__(self, config: CoarseConfig, keypoints: int, conventions: Conventions = CONSISTENT) -> None:
         super().__init__()
+        self.conventions = conventions
         self.variance = config.heatmap_variance
         parts = keypoints + 1
         self.hourglass = Hourglass(
@@ -68,6 +70,7 @@ class DenseMotion(nn.Module):
         )
         difference = torch.cat([torch.zeros_like(difference[:, :1]), difference], dim=1)
         # One sampling whose "height" runs over all parts, instead of a copy of the picture for each part.
-        warped = sample(thumbnail, part_flows.reshape(batch, parts * height, width, 2))
+        flows = part_flows.reshape(batch, parts * height, width, 2)
+        warped = sample(thumbnail, flows, corner_aligned=self.conventions.corner_aligned_warps)
         warped = warped.unflatten(2, (parts, height)).transpose(1, 2)
         return torch.cat([difference[:, :, None], warped], dim=2).flatten(1, 2)

@@ -1,11 +1,13 @@
 """Structure encoders, correlation volume, its pyramid and the lookup (paper 3.2)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrfa.config import CorrelationConfig
-from mrfa.network.geometry import gaussian_heatmaps, identity_grid, resize
+from mrfa.network.geometry import CONSISTENT, Conventions, gaussian_heatmaps, identity_grid, resize
 from mrfa.network.layers import Hourglass
 
 
@@ -56,9 +58,18 @@ class CorrelationVolume:
     volume of pooled source features: nothing larger than what is looked up is ever computed.
     """
 
-    def __init__(self, driving: Tensor, source: Tensor, *, radius: int, pyramid_levels: int) -> None:
+    def __init__(
+        self,
+        driving: Tensor,
+        source: Tensor,
+        *,
+        radius: int,
+        pyramid_levels: int,
+        conventions: Conventions = CONSISTENT,
+    ) -> None:
         self.driving = driving * driving.shape[1] ** -0.5
         self.radius = radius
+        self.conventions = conventions
         self.sources = [source]
         for _ in range(pyramid_levels):
             self.sources.append(F.avg_pool2d(self.sources[-1], 2))
@@ -76,7 +87,8 @@ class CorrelationVolume:
             flow: `[B, h', w', 2]`, normalised, at the volume's resolution or below it.
 
         Returns:
-            `[B, (P+1)(2r+1)^2, h', w']`, levels first, then rows and columns of the patch.
+            `[B, (P+1)(2r+1)^2, h', w']`, levels first, then rows and columns of the patch (columns and rows where the
+            conventions say so).
         """
         height, width = flow.shape[1:3]
         levels = self._volumes((height, width))
@@ -107,10 +119,20 @@ class CorrelationVolume:
         """`[B, h', w', (2r+1)^2]` values around the flow, zero outside the source."""
         batch, rows, height, width = volume.shape
         steps = torch.arange(-self.radius, self.radius + 1, device=flow.device, dtype=flow.dtype)
-        x = flow[..., 0].reshape(batch * rows, 1, 1) + steps[None, None, :] * (2 / (width - 1))
-        y = flow[..., 1].reshape(batch * rows, 1, 1) + steps[None, :, None] * (2 / (height - 1))
+        centre = flow if self.conventions.exact_lookup else _by_ratio_of_sides(flow, (height, width))
+        across, down = steps * (2 / (width - 1)), steps * (2 / (height - 1))
+        by_row = self.conventions.row_first_patches
+        x = centre[..., 0].reshape(batch * rows, 1, 1) + (across[None, None, :] if by_row else across[None, :, None])
+        y = centre[..., 1].reshape(batch * rows, 1, 1) + (down[None, :, None] if by_row else down[None, None, :])
         side = len(steps)
         grid = torch.stack([x.expand(-1, side, side), y.expand(-1, side, side)], dim=-1)
         with torch.autocast(volume.device.type, enabled=False):
             patch = F.grid_sample(volume.float().reshape(batch * rows, 1, height, width), grid, align_corners=True)
         return patch.view(batch, *flow.shape[1:3], side * side)
+
+
+def _by_ratio_of_sides(flow: Tensor, size: Sequence[int]) -> Tensor:
+    """Normalised positions at `size` of a flow `[B, h, w, 2]` whose positions in pixels grow with the sides' ratio."""
+    (height, width), (new_height, new_width) = flow.shape[1:3], size
+    x, y = (1 - 1 / width) / (1 - 1 / new_width), (1 - 1 / height) / (1 - 1 / new_height)
+    return (flow + 1) * torch.tensor([x, y], device=flow.device) - 1
