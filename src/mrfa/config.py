@@ -9,121 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mrfa.errors import InputError
-
-
-class Section(BaseModel):
-    """A frozen group of settings in which unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DetectorConfig(Section):
-    """Affine keypoint detector (paper 3.1)."""
-
-    keypoints: int = Field(10, ge=1, description="K, the number of keypoints")
-    image_divisor: Literal[1, 2, 4] = Field(4, description="the detector sees the image downsampled by this")
-    stem_widths: tuple[int, ...] = Field((), description="widths of halving blocks in front of the hourglass")
-    width: int = Field(32, ge=1)
-    max_width: int = Field(1024, ge=1)
-    blocks: int = Field(5, ge=1)
-    head_kernel: int = Field(7, ge=1)
-    head_padding: int = Field(0, ge=0, description="0 as in the paper: the heatmaps are smaller than the features")
-    temperature: float = Field(0.1, gt=0)
-
-
-class CoarseConfig(Section):
-    """Dense motion network of the prior (paper 3.1), at a quarter of the image size."""
-
-    width: int = Field(64, ge=1)
-    max_width: int = Field(1024, ge=1)
-    blocks: int = Field(5, ge=1)
-    head_kernel: int = Field(7, ge=1)
-    heatmap_variance: float = Field(0.01, gt=0)
-
-
-class CorrelationConfig(Section):
-    """Structure encoders and correlation volume (paper 3.2)."""
-
-    image_divisor: Literal[4, 8] = Field(4, description="the volume lives at the image size divided by this")
-    width: int = Field(32, ge=1)
-    max_width: int = Field(512, ge=1)
-    blocks: int = Field(5, ge=1)
-    channels: int = Field(256, ge=1)
-    heatmap_variance: float = Field(0.1, gt=0)
-    embedding_size: int = Field(64, ge=1, description="side of the learned position embedding, resized to the volume's")
-    radius: int = Field(3, ge=0)
-    pyramid_levels: int = Field(1, ge=0, description="P: pooled levels beyond the volume itself")
-
-
-class RefinementConfig(Section):
-    """Flow updater and its iterations (paper 3.2)."""
-
-    iterations: int = Field(6, ge=3, le=6, description="N: resolutions from 1/32 of the image on, doubling")
-    correlation_widths: tuple[int, int] = (128, 96)
-    flow_widths: tuple[int, int] = (128, 64)
-    motion_width: int = Field(126, ge=1)
-    context_width: int = Field(192, ge=1)
-    warped_width: int = Field(128, ge=1)
-    head_width: int = Field(128, ge=1)
-    update_flow: bool = Field(True, description="false: Table 4, without flow update")
-    update_occlusion: bool = Field(True, description="false: Table 4, without occlusion update")
-    warped_feature: bool = Field(True, description="false: Table 4, the updater sees no warped source feature")
-
-    @model_validator(mode="after")
-    def _refines_something(self) -> "RefinementConfig":
-        if not (self.update_flow or self.update_occlusion):
-            raise ValueError("update_flow and update_occlusion are both off, which refines nothing: set motion to prior_only")
-        return self
-
-
-class GeneratorConfig(Section):
-    """Image generator (paper 3.3)."""
-
-    widths: tuple[int, int, int, int, int, int] = Field((64, 128, 256, 512, 512, 512), description="from H down to H/32")
-    outer_kernel: int = Field(7, ge=1, description="kernel of the first and the last convolution")
-    coarse_path: bool = Field(True, description="merge in the coarsely warped features of each level")
-    image_blend: Literal["none", "occlusion", "predicted"] = Field(
-        "occlusion", description="mix of output and warped source image: by the last occlusion map, or by a mask of its own"
-    )
-
-
-class NetworkConfig(Section):
-    """Everything that decides the shapes of the network's weights."""
-
-    image_size: int = Field(256, ge=64)
-    compatibility: Literal["none", "official"] = Field(
-        "none", description="official: coordinates as the authors' released weights need them, see docs/paper-to-code.md"
-    )
-    motion: Literal["refined", "prior_only", "non_prior"] = Field(
-        "refined", description="refined prior; the prior alone; or refinement from the correlation's own flow (Eq. 8)"
-    )
-    detector: DetectorConfig = DetectorConfig()
-    coarse: CoarseConfig = CoarseConfig()
-    correlation: CorrelationConfig = CorrelationConfig()
-    refinement: RefinementConfig = RefinementConfig()
-    generator: GeneratorConfig = GeneratorConfig()
-
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> "NetworkConfig":
-        self.check_image_size(self.image_size)
-        return self
-
-    def check_image_size(self, size: int) -> None:
-        """Raise ValueError where the network cannot run at an image size."""
-        detector, coarse, correlation = self.detector, self.coarse, self.correlation
-        halvings = {
-            "detector": (detector.image_divisor, len(detector.stem_widths) + detector.blocks),
-            "coarse": (4, coarse.blocks),
-            "correlation": (correlation.image_divisor, correlation.blocks),
-        }
-        if size % 32:
-            raise ValueError(f"the image size must be a multiple of 32, got {size}")
-        for part, (divisor, blocks) in halvings.items():
-            if size < divisor * 2**blocks:
-                raise ValueError(f"an image size of {size} is too small for the {part}'s {blocks} halvings")
+from mrfa.network.config import DETECTOR_KINDS, NetworkConfig, Section
 
 
 class GuidanceConfig(Section):
@@ -279,6 +168,6 @@ def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"] if part not in DETECTOR_KINDS)
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
     return f"{where}: {what}" if where else what

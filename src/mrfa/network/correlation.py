@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mrfa.config import CorrelationConfig
+from mrfa.network.config import CorrelationConfig
 from mrfa.network.geometry import CONSISTENT, Conventions, gaussian_heatmaps, identity_grid, resize
 from mrfa.network.layers import Hourglass
 
@@ -27,7 +27,7 @@ class StructureEncoder(nn.Module):
 
 
 class StructureEncoders(nn.Module):
-    """The driving encoder sees keypoints alone; the source encoder sees keypoints and the picture."""
+    """The driving encoder sees keypoints alone; the source encoder sees keypoints and, but in one variant, the picture."""
 
     def __init__(self, config: CorrelationConfig, keypoints: int) -> None:
         super().__init__()
@@ -35,7 +35,8 @@ class StructureEncoders(nn.Module):
         size = config.embedding_size
         self.position_embedding = nn.Parameter(torch.randn(1, keypoints, size, size) * 0.02)
         self.driving = StructureEncoder(keypoints, config)
-        self.source = StructureEncoder(keypoints + 3, config)
+        self.source_image = config.source_image
+        self.source = StructureEncoder(keypoints + (3 if config.source_image else 0), config)
 
     def encode_driving(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
         """Driving keypoints `[B, K, 2]` to structure features `[B, C, h, w]`."""
@@ -44,7 +45,8 @@ class StructureEncoders(nn.Module):
     def encode_source(self, positions: Tensor, thumbnail: Tensor) -> Tensor:
         """Source keypoints `[B, K, 2]` and picture `[B, 3, h, w]` to structure features `[B, C, h, w]`."""
         height, width = thumbnail.shape[2:]
-        return self.source(torch.cat([self._heatmaps(positions, (height, width)), thumbnail], dim=1))
+        heatmaps = self._heatmaps(positions, (height, width))
+        return self.source(torch.cat([heatmaps, thumbnail], dim=1) if self.source_image else heatmaps)
 
     def _heatmaps(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
         return gaussian_heatmaps(positions, size, self.variance) + resize(self.position_embedding, size)

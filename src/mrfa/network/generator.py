@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mrfa.config import GeneratorConfig
+from mrfa.network.config import GeneratorConfig
 from mrfa.network.geometry import CONSISTENT, Conventions, resize, sample, to_displacement, to_flow
 from mrfa.network.layers import ConvBlock, DownBlock, NormFirst, ResidualBlock, UpBlock
 from mrfa.network.refinement import Motion

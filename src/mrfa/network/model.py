@@ -5,14 +5,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mrfa.config import NetworkConfig
+from mrfa.network.background import BackgroundPredictor
 from mrfa.network.coarse import CoarseMotion, DenseMotion
+from mrfa.network.config import DetectorConfig, NetworkConfig
 from mrfa.network.correlation import CorrelationVolume, StructureEncoders
 from mrfa.network.generator import ImageDecoder, ImageEncoder
 from mrfa.network.geometry import CONSISTENT, OFFICIAL
 from mrfa.network.keypoints import AffineDetector, Keypoints, halves
 from mrfa.network.layers import AntiAliasDownsample
 from mrfa.network.refinement import Motion, Refinement, coarse_pyramid
+from mrfa.network.thin_plate import ThinPlateDetector, group_means
+from mrfa.network.transformer import TransformerDetector
 
 COARSE_DIVISOR = 4
 
@@ -64,11 +67,13 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        parts, correlation = config.detector.keypoints, config.correlation
+        parts, correlation = config.detector.parts, config.correlation
         conventions = OFFICIAL if config.compatibility == "official" else CONSISTENT
         self.conventions = conventions
-        self.detector = AffineDetector(config.detector)
-        self.dense_motion = None if config.motion == "non_prior" else DenseMotion(config.coarse, parts, conventions)
+        has_prior = config.motion != "non_prior"
+        self.detector = _detector(config.detector, affine=has_prior)
+        self.dense_motion = DenseMotion(config.coarse, config.detector, conventions) if has_prior else None
+        self.background = BackgroundPredictor() if config.background else None
         self.structure: StructureEncoders | None = None
         self.refinement: Refinement | None = None
         if config.motion != "prior_only":
@@ -97,7 +102,8 @@ class Network(nn.Module):
         contexts = [] if self.refinement is None else self.refinement.project(features)
         structure = None
         if self.structure is not None:
-            structure = self.structure.encode_source(keypoints.positions, self.structure_downsample(image))
+            positions = self._structure_positions(keypoints)
+            structure = self.structure.encode_source(positions, self.structure_downsample(image))
         return Source(
             image=image,
             keypoints=keypoints,
@@ -108,12 +114,12 @@ class Network(nn.Module):
         )
 
     def estimate_motion(
-        self, source: Source, driving: Keypoints, *, coarse_only: bool = False
+        self, source: Source, driving: Keypoints, *, coarse_only: bool = False, background: Tensor | None = None
     ) -> tuple[CoarseMotion, Motion]:
         """Coarse motion, and its refinement; with `coarse_only` and in models of the prior alone, its copies of every size."""
         sizes = [feature.shape[2:] for feature in source.features[: self.config.refinement.iterations]]
         volume = None if coarse_only and self.dense_motion is not None else self._correlate(source, driving)
-        coarse = self._coarse_motion(source, driving, volume)
+        coarse = self._coarse_motion(source, driving, volume, background)
         if coarse_only or self.refinement is None or volume is None:
             return coarse, coarse_pyramid(coarse.flow, coarse.occlusion, sizes, self.conventions)
         return coarse, self.refinement(coarse.flow, coarse.occlusion, volume, source.contexts, sizes)
@@ -123,39 +129,63 @@ class Network(nn.Module):
             return None
         height, width = source.structure.shape[2:]
         return CorrelationVolume(
-            self.structure.encode_driving(driving.positions, (height, width)),
+            self.structure.encode_driving(self._structure_positions(driving), (height, width)),
             source.structure,
             radius=self.config.correlation.radius,
             pyramid_levels=self.config.correlation.pyramid_levels,
             conventions=self.conventions,
         )
 
-    def _coarse_motion(self, source: Source, driving: Keypoints, volume: CorrelationVolume | None) -> CoarseMotion:
+    def _structure_positions(self, keypoints: Keypoints) -> Tensor:
+        """What the structure encoders see: the keypoints, or the mean of each thin-plate group, `[B, K, 2]`."""
+        detector = self.config.detector
+        return group_means(keypoints.positions, detector.groups) if detector.kind == "thin_plate" else keypoints.positions
+
+    def _coarse_motion(
+        self, source: Source, driving: Keypoints, volume: CorrelationVolume | None, background: Tensor | None
+    ) -> CoarseMotion:
         """Of the prior, or, without one, of the correlation itself (Eq. 8), with nothing known of the occlusion."""
         if self.dense_motion is not None:
-            return self.dense_motion(source.thumbnail, source.keypoints, driving)
+            return self.dense_motion(source.thumbnail, source.keypoints, driving, background)
         assert volume is not None
         flow = volume.attention_flow()
         return CoarseMotion(flow, torch.zeros_like(flow[:, None, :, :, 0]), None)
 
-    def animate(self, source: Source, driving: Keypoints, *, coarse_only: bool = False) -> Output:
+    def animate(
+        self, source: Source, driving: Keypoints, *, coarse_only: bool = False, background: Tensor | None = None
+    ) -> Output:
         """The source in the pose of the driving keypoints.
 
         Args:
             source: of `encode_source`, of batch 1 or of the batch of `driving`.
             driving: keypoints, `[B, K, 2]`.
             coarse_only: generate from the coarse motion alone, without its refinement.
+            background: affine map of the background, `[B, 3, 3]`, from driving to source positions; None: it stands still, as
+                it should where driver and portrait were taken at different places.
         """
         source = expand_source(source, driving.positions.shape[0])
-        coarse, motion = self.estimate_motion(source, driving, coarse_only=coarse_only)
+        coarse, motion = self.estimate_motion(source, driving, coarse_only=coarse_only, background=background)
         image = self.decoder(source.image, source.features, coarse.flow, motion)
         return Output(image, source.keypoints, driving, coarse, motion)
 
     def forward(self, source: Tensor, driving: Tensor) -> Output:
-        """Animate source images `[B, 3, H, W]` by driving images `[B, 3, H, W]`, with absolute motion."""
+        """Animate source images `[B, 3, H, W]` by driving images `[B, 3, H, W]`, with absolute motion.
+
+        Only while training, when both are of one video, the background's motion is predicted, where the model has that part.
+        """
         both = self.detect(torch.cat([source, driving]))
         source_keypoints, driving_keypoints = halves(both)
-        return self.animate(self.encode_source(source, source_keypoints), driving_keypoints)
+        background = self.background(source, driving) if self.background is not None and self.training else None
+        return self.animate(self.encode_source(source, source_keypoints), driving_keypoints, background=background)
+
+
+def _detector(config: DetectorConfig, *, affine: bool) -> nn.Module:
+    """The detector of a prior; `affine` is false where there is none."""
+    if config.kind == "affine":
+        return AffineDetector(config, affine=affine)
+    if config.kind == "thin_plate":
+        return ThinPlateDetector(groups=config.groups, points=config.points, width=config.width)
+    return TransformerDetector(**config.model_dump(exclude={"kind"}))
 
 
 def expand_source(source: Source, batch: int) -> Source:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mrfa.config import RefinementConfig
+from mrfa.network.config import RefinementConfig
 from mrfa.network.correlation import CorrelationVolume
 from mrfa.network.geometry import (
     CONSISTENT,
@@ -136,7 +136,7 @@ class Refinement(nn.Module):
         occlusion: Tensor,
         volume: CorrelationVolume,
         contexts: list[Tensor],
-        sizes: list[Sequence[int]],
+        sizes: Sequence[Sequence[int]],
     ) -> Motion:
         """Refine the coarse motion.
 
@@ -186,7 +186,7 @@ class Refinement(nn.Module):
 
 
 def coarse_pyramid(
-    flow: Tensor, occlusion: Tensor, sizes: list[Sequence[int]], conventions: Conventions = CONSISTENT
+    flow: Tensor, occlusion: Tensor, sizes: Sequence[Sequence[int]], conventions: Conventions = CONSISTENT
 ) -> Motion:
     """The coarse motion resized to every resolution, without refinement (the "prior only" models of Table 3)."""
     displacement = to_displacement(flow)
