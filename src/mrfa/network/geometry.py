@@ -2,8 +2,9 @@
 
 Positions are `(x, y)`, normalised to [-1, 1] over pixel *centres*: -1 is the centre of the first pixel and 1 that of the last
 one (`align_corners=True`), at every resolution; `Conventions` lists where the authors' released weights need something else. A
-backward flow gives, at each driving position, the source position that it shows. Inside the network flows travel as *displacements*, flow minus identity, `[B, 2, h, w]`, because these can be resized,
-added and pooled without care for the grid. Names that end in `_px` hold pixels of the grid at hand.
+backward flow gives, at each driving position, the source position that it shows. Inside the network flows travel as
+*displacements*, flow minus identity, `[B, 2, h, w]`, because these can be resized, added and pooled without care for the grid.
+Names that end in `_px` hold pixels of the grid at hand.
 """
 
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ class Conventions(NamedTuple):
     Attributes:
         corner_aligned_warps: warps by the coarse flow read -1 and 1 as the centres of the first and the last pixel, as all
             grids do, otherwise as their outer edges.
-        averaged_downsampling: flow and occlusion are averaged to a lower resolution, otherwise sampled there, and skipped between.
+        averaged_downsampling: flow and occlusion are averaged to a lower resolution, otherwise only sampled there.
         exact_resizing: a resized flow keeps its normalised values; otherwise its values in pixels grow with the number of
             pixels a side, not with that of the gaps between them.
         exact_lookup: the correlation is looked up where the normalised flow points to; otherwise a position in pixels is
