@@ -69,18 +69,6 @@ def test_prior_alone_equals_the_authors(prior: str) -> None:
     comparison.finish()
 
 
-def test_other_weights_and_pictures() -> None:
-    """Nothing depends on the published weights, and frames computed together equal those computed alone."""
-    network = convert_official(reference.state_dict("affine", salt="other"), prior="affine")
-    source, *drivers = reference.pictures(2)
-    with torch.no_grad():
-        encoded = network.encode_source(source)
-        together = network.animate(encoded, network.detect(torch.cat(drivers))).image
-        alone = [network.animate(encoded, network.detect(driver)).image for driver in drivers]
-    assert together.isfinite().all()
-    assert (together - torch.cat(alone)).abs().mean() < 2e-5
-
-
 def _relative_motion(
     compare: Comparison, network: Network, source: Tensor, driving: Tensor, initial: Tensor
 ) -> Keypoints:

@@ -122,13 +122,20 @@ def convert_official(state_dict: Mapping[str, Any], *, prior: str, prior_only: b
         raise InputError(f"no prior '{prior}': choose one of {', '.join(PRIORS)}")
     state = {name.removeprefix("module."): value for name, value in state_dict.items()}
     _check_kind(state, prior, prior_only)
-    state = {name: torch.as_tensor(value) for name, value in state.items() if not _unused(name, prior_only)}
+    state = {name: _tensor(name, value) for name, value in state.items() if not _unused(name, prior_only)}
     network = Network(network_config(state, prior, prior_only=prior_only))
     ours = {official_name(name, prior): name for name in network.state_dict()}
     _check_names(state, ours, network.state_dict())
     weights = {name: state[theirs] for theirs, name in ours.items() if theirs in state}
     network.load_state_dict({**network.state_dict(), **weights})
     return network.eval()
+
+
+def _tensor(name: str, value: Any) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"the checkpoint's {name} is a {type(value).__name__}, not a tensor") from None
 
 
 def _unused(name: str, prior_only: bool) -> bool:
@@ -139,10 +146,12 @@ def _check_kind(state: Mapping[str, Any], prior: str, prior_only: bool) -> None:
     """Refuse what is no checkpoint of this method, of this prior, or of this extent."""
     foreign = [name for name in state if not name.startswith(_PARTS)]
     found = [name for name, signature in _SIGNATURES.items() if signature in state]
-    if foreign or not found:
+    if foreign:
+        raise InputError(f"this is not a checkpoint of the authors' code: it holds the unknown {_listed(foreign)}")
+    if not found:
         raise InputError(
-            f"this is not a checkpoint of the authors' code: it holds {_listed(foreign or state) or 'nothing'}, "
-            f"and {'no' if not found else 'a'} keypoint detector of any of the priors"
+            "this is not a checkpoint of the authors' code: it has the keypoint detector of none of the priors "
+            f"({_listed(_SIGNATURES.values())})"
         )
     if prior not in found:
         raise InputError(f"the checkpoint's prior is {found[0]}, not {prior}: convert it with --prior {found[0]}")

@@ -32,8 +32,12 @@ def network_config(state: Mapping[str, Tensor], prior: str, *, prior_only: bool)
         if not prior_only:
             values |= {"correlation": sizes.correlation(), "refinement": sizes.refinement()}
         return NetworkConfig.model_validate(values)
-    except (ValidationError, IndexError, ZeroDivisionError) as error:
-        raise InputError(f"the checkpoint's shapes fit no model: {str(error).splitlines()[-2:][0].strip()}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"the checkpoint's shapes fit no model: {where}: {first['msg']}") from None
+    except (ValueError, IndexError, ZeroDivisionError):
+        raise InputError("the checkpoint's shapes fit no model: a weight has too few dimensions") from None
 
 
 class _Sizes:
