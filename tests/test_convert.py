@@ -6,46 +6,25 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import TINY
+from conftest import tiny_preset
 from torch import Tensor
 from typer.testing import CliRunner
 
 from mrfa.cli import app
-from mrfa.config import load_config
 from mrfa.conversion import convert_checkpoint
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.official import official_name
 from mrfa.weights import convert_official, load_model
 
-KINDS = {"affine": "affine", "tps": "thin_plate", "transformer": "transformer"}
-DETECTORS = {
-    "affine": {"keypoints": 4, "width": 4, "max_width": 16, "blocks": 3},
-    "tps": {"groups": 3, "points": 4, "width": 4},
-    "transformer": {
-        "keypoints": 4,
-        "width": 16,
-        "layers": 2,
-        "hidden": 24,
-        "patch": 2,
-        "trunk_widths": [4, 8, 16],
-        "trunk_stem_width": 4,
-    },
-}
+PRESETS = {"affine": "paper-affine", "tps": "paper-thin-plate", "transformer": "paper-transformer"}
 
 
-def tiny(prior: str, **network: object) -> Network:
+def tiny(prior: str, **settings: object) -> Network:
     """A tiny network of the released models' structure."""
-    values = {key: value for key, value in TINY.items() if ".detector." not in key and ".generator." not in key} | {
-        "network.image_size": 64,
-        "network.compatibility": "official",
-        "network.detector": {"kind": KINDS[prior], **DETECTORS[prior]},
-        "network.correlation.embedding_size": 16,
-        "network.generator.widths": [4, 8, 8, 8, 8, 8],
-        **{f"network.{name}": value for name, value in network.items()},
-    }
     torch.manual_seed(0)
-    return Network(load_config("paper-affine", values).network).eval()
+    changes = {f"network__{name}": value for name, value in settings.items()}
+    return Network(tiny_preset(PRESETS[prior], network__compatibility="official", **changes).network).eval()
 
 
 def checkpoint_of(network: Network, prior: str, *, prefix: str = "module.") -> dict[str, Tensor]:
@@ -63,7 +42,7 @@ def animated(network: Network) -> Tensor:
         return network(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)).image
 
 
-@pytest.mark.parametrize("prior", KINDS)
+@pytest.mark.parametrize("prior", PRESETS)
 @pytest.mark.parametrize("motion", ["refined", "prior_only"])
 def test_conversion_gives_the_same_network(prior: str, motion: str) -> None:
     network = tiny(prior, motion=motion)
@@ -78,8 +57,7 @@ def test_conversion_gives_the_same_network(prior: str, motion: str) -> None:
 
 
 def test_sizes_are_read_off_the_tensors() -> None:
-    settings = {"correlation.radius": 2, "correlation.pyramid_levels": 2, "refinement.iterations": 4}
-    network = tiny("affine", **settings)
+    network = tiny("affine", correlation__radius=2, correlation__pyramid_levels=2, refinement__iterations=4)
     converted = convert_official(checkpoint_of(network, "affine"), prior="affine")
     assert (converted.config.correlation.radius, converted.config.correlation.pyramid_levels) == (2, 2)
     assert converted.config.refinement.iterations == 4

@@ -1,9 +1,15 @@
 """Validated configurations and the presets that ship with the package.
 
 A configuration is a YAML file with up to two sections, `network` and `training`. Unknown keys are errors. `load_config` takes
-the name of a preset, a YAML file or a model folder.
+the name of a preset, a YAML file or a model folder. With `extends: NAME` a file changes single values of another one.
+
+A preset file may hold several presets under `variants`; `table6.yaml` with a variant `iterations-3` is the preset
+`table6-iterations-3`. A variant inherits from the rest of its file, or from what it says it extends.
 """
 
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -43,6 +49,7 @@ class ObjectiveConfig(Section):
     coarse_image_weight: float = Field(0.0, ge=0, description="image loss on the source warped by every flow")
     equivariance_weight: float = 10.0
     affine_equivariance_weight: float = 10.0
+    background_weight: float = Field(10.0, ge=0, description="for networks that predict the background's motion")
     guidance: GuidanceConfig = GuidanceConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
 
@@ -60,6 +67,15 @@ class AugmentationConfig(Section):
     bend: float = Field(0.0, ge=0, description="smooth random deformation that changes the face's proportions, share of the side")
 
 
+class PartDropoutConfig(Section):
+    """Dropout of part flows while training, for the thin-plate prior: no few of them shall do all the work."""
+
+    first: float = Field(0.0, ge=0, lt=1, description="probability at the start")
+    peak: float = Field(0.0, ge=0, lt=1, description="probability after the rise; 0 for both: no dropout")
+    rise: float = Field(0.1, gt=0, le=1, description="share of the training in which it rises")
+    until: float = Field(0.35, ge=0, le=1, description="share of the training after which there is none")
+
+
 class TrainingConfig(Section):
     """Schedule, batch, precision and data settings."""
 
@@ -72,6 +88,10 @@ class TrainingConfig(Section):
     betas: tuple[float, float] = (0.5, 0.999)
     milestones: tuple[float, ...] = Field((0.6, 0.9), description="shares of the training after which the rate drops tenfold")
     gradient_clip: float = Field(10.0, gt=0)
+    clipping: Literal["total", "prior"] = Field(
+        "total", description="by the 2-norm of all gradients, or each of detector, dense motion and background by its largest"
+    )
+    part_dropout: PartDropoutConfig = PartDropoutConfig()
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     workers: int = Field(4, ge=0)
     resident: bool = Field(False, description="keep all frames in the device's memory, for data sets that fit there")
@@ -94,7 +114,7 @@ class Config(Section):
 
 def preset_names() -> list[str]:
     """Names of the presets in the package."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _preset_folder().iterdir() if entry.name.endswith(".yaml"))
+    return sorted(_presets())
 
 
 def load_config(name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
@@ -107,13 +127,7 @@ def load_config(name: str | Path, overrides: dict[str, Any] | None = None) -> Co
     Raises:
         InputError: unknown name, unreadable YAML, unknown key or impossible value.
     """
-    text, origin = _read(name)
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{origin} is not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{origin} must hold the sections 'network' and 'training'")
+    values, origin = _read(name)
     for key, value in (overrides or {}).items():
         _set(values, key.split("."), value)
     try:
@@ -142,20 +156,59 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     return values
 
 
-def _preset_folder():  # type: ignore[no-untyped-def]
-    return resources.files("mrfa") / "presets"
+@cache
+def _presets() -> dict[str, dict[str, Any]]:
+    """Values of every preset as its file has them, `extends` included."""
+    presets = {}
+    for entry in (resources.files("mrfa") / "presets").iterdir():
+        if not entry.name.endswith(".yaml"):
+            continue
+        name = entry.name.removesuffix(".yaml")
+        values = _parse(entry.read_text(), f"preset {name}")
+        variants = values.pop("variants", None)
+        if variants is None:
+            presets[name] = values
+            continue
+        for variant, changes in variants.items():
+            presets[f"{name}-{variant}"] = changes if "extends" in changes else _merge(values, changes)
+    return presets
 
 
-def _read(name: str | Path) -> tuple[str, str]:
+def _read(name: str | Path, extending: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """Values of a file, a model folder or a preset, with what they inherit, and what errors call it."""
+    if str(name) in extending:
+        raise InputError(f"'{name}' extends itself: {' -> '.join((*extending, str(name)))}")
     path = Path(name)
     if path.is_dir():
         path = path / "config.yaml"
     if path.is_file():
-        return path.read_text(), str(path)
-    preset = _preset_folder() / f"{name}.yaml"
-    if preset.is_file():
-        return preset.read_text(), f"preset {name}"
-    raise InputError(f"no configuration '{name}': give a YAML file, a model folder or one of {', '.join(preset_names())}")
+        values, origin = _parse(path.read_text(), str(path)), str(path)
+    elif str(name) in _presets():
+        values, origin = deepcopy(_presets()[str(name)]), f"preset {name}"
+    else:
+        raise InputError(f"no configuration '{name}': give a YAML file, a model folder or one of {', '.join(preset_names())}")
+    parent = values.pop("extends", None)
+    return (values if parent is None else _merge(_read(parent, (*extending, str(name)))[0], values)), origin
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{origin} is not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{origin} must hold the sections 'network' and 'training'")
+    return values
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of `changes` over those of `base`, section by section; a section of another kind replaces the whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        before = merged.get(key)
+        same = isinstance(value, dict) and isinstance(before, dict) and value.get("kind") in (None, before.get("kind"))
+        merged[key] = _merge(before, value) if same and isinstance(before, dict) else deepcopy(value)
+    return merged
 
 
 def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -48,6 +48,8 @@ class Output(NamedTuple):
         source_keypoints, driving_keypoints: of the pair.
         coarse: motion of the prior.
         motion: refined motion of every iteration.
+        background: predicted affine map of the background, `[B, 3, 3]`, from driving to source positions; None unless training a
+            network that has this part.
     """
 
     image: Tensor
@@ -55,6 +57,7 @@ class Output(NamedTuple):
     driving_keypoints: Keypoints
     coarse: CoarseMotion
     motion: Motion
+    background: Tensor | None = None
 
 
 class Network(nn.Module):
@@ -166,7 +169,7 @@ class Network(nn.Module):
         source = expand_source(source, driving.positions.shape[0])
         coarse, motion = self.estimate_motion(source, driving, coarse_only=coarse_only, background=background)
         image = self.decoder(source.image, source.features, coarse.flow, motion)
-        return Output(image, source.keypoints, driving, coarse, motion)
+        return Output(image, source.keypoints, driving, coarse, motion, background)
 
     def forward(self, source: Tensor, driving: Tensor) -> Output:
         """Animate source images `[B, 3, H, W]` by driving images `[B, 3, H, W]`, with absolute motion.
