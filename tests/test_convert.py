@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from mrfa.cli import app
 from mrfa.conversion import convert_checkpoint
+from mrfa.data.video import VideoReader
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.official import official_name
@@ -84,6 +86,19 @@ def test_command_writes_a_model_that_loads(tmp_path: Path, prefix: str, wrapped:
     loaded = load_model(tmp_path / "out" / "model")
     assert torch.equal(animated(loaded), animated(network))
     assert "vox.pth.tar" in (tmp_path / "out" / "model" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("prior", PRESETS)
+def test_from_a_checkpoint_to_a_video(prior: str, clips: Path, tmp_path: Path) -> None:
+    torch.save({"model": checkpoint_of(tiny(prior), prior)}, tmp_path / "vox.pth.tar")
+    model, output = tmp_path / "model", tmp_path / "out.mp4"
+    portrait = Path(str(resources.files("mrfa"))) / "assets" / "astronaut.jpg"
+    convert = ["convert", tmp_path / "vox.pth.tar", model, "--prior", prior]
+    uncropped = ["--crop", "none", "--driving-crop", "none", "--no-paste-back"]
+    animate = ["animate", portrait, next(clips.iterdir()), "-o", output, "--model", model, *uncropped]
+    for arguments in (convert, animate):
+        assert CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False).exit_code == 0
+    assert [frame.image.shape for frame in VideoReader(output)] == 6 * [(64, 64, 3)]
 
 
 Spoil = Callable[[dict[str, Tensor]], object]
