@@ -89,6 +89,23 @@ def test_a_detector_of_another_kind_inherits_nothing(tmp_path: Path) -> None:
     assert load_config(tmp_path / "mine.yaml").network.detector.kind == "transformer"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends: [small]", "extends: give one preset"),
+        ("extends: large", "no configuration 'large'"),
+        ("network: 5", "network: Input should be"),
+        ("network: {detector: 5}", "network.detector: Input should be"),
+        ("network: {detector: {kind: [affine]}}", "network.detector: kind must be one of"),
+        ("extends: small\nvariants: {}", "variants: unknown key"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_config(tmp_path / "mine.yaml")
+
+
 def test_files_that_extend_one_another(tmp_path: Path) -> None:
     a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
     a.write_text(f"extends: {b}")

@@ -188,7 +188,11 @@ def _read(name: str | Path, extending: tuple[str, ...] = ()) -> tuple[dict[str, 
     else:
         raise InputError(f"no configuration '{name}': give a YAML file, a model folder or one of {', '.join(preset_names())}")
     parent = values.pop("extends", None)
-    return (values if parent is None else _merge(_read(parent, (*extending, str(name)))[0], values)), origin
+    if parent is None:
+        return values, origin
+    if not isinstance(parent, str):
+        raise InputError(f"{origin}: extends: give one preset, YAML file or model folder")
+    return _merge(_read(parent, (*extending, str(name)))[0], values), origin
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:

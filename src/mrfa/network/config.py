@@ -77,7 +77,7 @@ class TransformerDetectorConfig(Section):
 
 def _detector_kind(value: Any) -> str:
     """Detectors without a kind are affine, as all were once."""
-    return value.get("kind", "affine") if isinstance(value, dict) else value.kind
+    return str(value.get("kind", "affine") if isinstance(value, dict) else getattr(value, "kind", "affine"))
 
 
 DETECTOR_KINDS = ("affine", "thin_plate", "transformer")
