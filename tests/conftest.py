@@ -39,6 +39,31 @@ TINY = {
 }
 
 
+TINY_DETECTORS: dict[str, dict[str, object]] = {
+    "affine": {"kind": "affine", "keypoints": 4, "width": 4, "max_width": 16, "blocks": 3},
+    "thin_plate": {"kind": "thin_plate", "groups": 3, "points": 4, "width": 4},
+    "transformer": {
+        "kind": "transformer",
+        "keypoints": 4,
+        "width": 16,
+        "layers": 2,
+        "hidden": 24,
+        "patch": 2,
+        "trunk_widths": [4, 8, 16],
+        "trunk_stem_width": 4,
+    },
+}
+
+
+def tiny_preset(name: str, **settings: object) -> Config:
+    """A preset's structure and settings at 64x64 with a few channels; settings as `training__steps=2`."""
+    kind = load_config(name).network.detector.kind
+    shrunk = {key: value for key, value in TINY.items() if ".detector." not in key}
+    changes = {key.replace("__", "."): value for key, value in settings.items()}
+    embedding = {"network.correlation.embedding_size": 16}
+    return load_config(name, {**shrunk, **embedding, "network.detector": TINY_DETECTORS[kind], **changes})
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)

@@ -21,6 +21,9 @@ def test_every_preset_loads_and_survives_a_round_trip(name: str, tmp_path: Path)
         ("training.image_size=96", "too small for the correlation"),
         ("network.refinement.iterations=7", "network.refinement.iterations"),
         ("training.batch_size=many", "training.batch_size"),
+        ("network.detector.kind=rigid", "network.detector: kind must be one of affine, thin_plate, transformer"),
+        ("network.correlation.pyramid_levels=6", "too small for the pyramid"),
+        ("network.motion=none", "network.motion"),
         ("nonsense", "KEY=VALUE"),
     ],
 )
@@ -31,7 +34,7 @@ def test_bad_settings_are_refused(setting: str, words: str) -> None:
 
 
 def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="paper-affine, small"):
+    with pytest.raises(InputError, match=r"one of .*paper-affine.*, small, "):
         load_config("large")
 
 
@@ -47,3 +50,88 @@ def test_settings_are_read_as_yaml() -> None:
     config = load_config("small", values)
     assert config.training.milestones == (0.5, 0.8)
     assert config.training.steps == 7
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "words"),
+    [
+        ("paper-affine-prior-only", ["network.refinement.update_flow=false"], "prior_only has no refinement for .*update_flow"),
+        ("paper-affine-prior-only", ["network.correlation.source_image=false"], "for correlation.source_image to change"),
+        ("table4-without-flow", ["network.refinement.update_occlusion=false"], "refines nothing: set motion to prior_only"),
+        ("paper-npmr", ["network.background=true"], "no part flows, so no background"),
+        ("paper-transformer", ["network.motion=non_prior"], "detector.kind must be affine, not transformer"),
+        ("paper-transformer", ["network.detector.width=90"], "network.detector: .*multiple of 4 and of heads"),
+        ("paper-thin-plate", ["network.detector.keypoints=10"], "network.detector.keypoints: unknown key"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_the_reason(preset: str, settings: list[str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        load_config(preset, parse_overrides(settings))
+
+
+def test_detectors_without_a_kind_are_affine(tmp_path: Path) -> None:
+    (tmp_path / "old.yaml").write_text("network: {detector: {keypoints: 7}}")
+    detector = load_config(tmp_path / "old.yaml").network.detector
+    assert (detector.kind, detector.keypoints) == ("affine", 7)
+
+
+def test_files_inherit_from_presets_and_from_files(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("extends: voxceleb1-thin-plate\ntraining: {epochs: 7, objective: {image: pyramid}}")
+    (tmp_path / "b.yaml").write_text(f"extends: {tmp_path / 'a.yaml'}\ntraining: {{batch_size: 3}}")
+    config = load_config(tmp_path / "b.yaml")
+    assert config.network == load_config("paper-thin-plate").network
+    assert (config.training.epochs, config.training.batch_size) == (7, 3)
+    assert (config.training.objective.image, config.training.objective.affine_equivariance_weight) == ("pyramid", 0)
+
+
+def test_a_detector_of_another_kind_inherits_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: small\nnetwork: {detector: {kind: transformer, keypoints: 30}}")
+    assert load_config(tmp_path / "mine.yaml").network.detector.kind == "transformer"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends: [small]", "extends: give one preset"),
+        ("extends: large", "no configuration 'large'"),
+        ("network: 5", "network: Input should be"),
+        ("network: {detector: 5}", "network.detector: Input should be"),
+        ("network: {detector: {kind: [affine]}}", "network.detector: kind must be one of"),
+        ("extends: small\nvariants: {}", "variants: unknown key"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError, match=words):
+        load_config(tmp_path / "mine.yaml")
+
+
+def test_files_that_extend_one_another(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    a.write_text(f"extends: {b}")
+    b.write_text(f"extends: {a}")
+    with pytest.raises(InputError, match="extends itself"):
+        load_config(a)
+
+
+def test_the_papers_tables() -> None:
+    """Each row differs from its neighbours where the paper says so."""
+    rows = {name: load_config(name).network for name in preset_names() if name.startswith("table")}
+    assert len({network.model_dump_json() for name, network in rows.items() if name.startswith("table4")}) == 5
+    assert [rows[f"table5-keypoints-{count}"].detector.keypoints for count in (10, 15, 20)] == [10, 15, 20]
+    assert [rows[f"table6-iterations-{count}"].refinement.iterations for count in (3, 4, 5, 6)] == [3, 4, 5, 6]
+    alone = {name.removesuffix("-npmr") for name in rows if name.startswith(("table3", "table5")) and f"{name}-npmr" in rows}
+    assert len(alone) == 6 and all(rows[name].motion == "prior_only" for name in alone)
+    assert all(rows[f"{name}-npmr"].motion == "refined" for name in alone)
+    assert rows["table3-npmr"].motion == "non_prior"
+
+
+def test_the_papers_training() -> None:
+    thin_plate, hq = load_config("voxceleb1-thin-plate").training, load_config("celebvhq-transformer")
+    assert (thin_plate.milestones, thin_plate.part_dropout.peak) == ((0.7, 0.9), 0.3)
+    assert hq.network.background and not load_config("voxceleb1-transformer").network.background
+    training = hq.training
+    assert (training.batch_size, training.epochs, training.learning_rate, training.betas) == (80, 100, 2e-4, (0.5, 0.999))
+    assert (training.milestones, training.clipping, training.gradient_clip) == ((0.6, 0.9), "prior", 10)
+    assert (training.objective.image_weight, training.objective.equivariance_weight) == (10, 10)
+    assert (training.objective.affine_equivariance_weight, training.objective.background_weight) == (10, 10)

@@ -1,10 +1,11 @@
 import pytest
 import torch
+from conftest import tiny_preset
 
 from mrfa.config import Config, load_config
-from mrfa.network.coarse import affine_part_flows
+from mrfa.network.coarse import DenseMotion, affine_part_flows
 from mrfa.network.correlation import CorrelationVolume
-from mrfa.network.geometry import identity_grid, resize, to_flow
+from mrfa.network.geometry import CONSISTENT, Conventions, identity_grid, resize, to_flow
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.layers import AntiAliasDownsample, Hourglass
 from mrfa.network.model import Network
@@ -28,7 +29,7 @@ def test_output_shapes(tiny_network: Network) -> None:
     assert output.driving_keypoints.affine.shape == (2, keypoints, 2, 2)
     assert output.coarse.flow.shape == (2, 16, 16, 2)
     assert output.coarse.mask.shape == (2, keypoints + 1, 16, 16)
-    assert torch.allclose(output.coarse.mask.sum(1), torch.ones(2, 16, 16), atol=1e-5)
+    assert output.coarse.mask is not None and torch.allclose(output.coarse.mask.sum(1), torch.ones(2, 16, 16), atol=1e-5)
     assert [flow.shape[1] for flow in output.motion.flows] == [2, 4, 8, 16, 32]
     assert all(o.min() >= 0 and o.max() <= 1 for o in output.motion.occlusions)
 
@@ -41,6 +42,93 @@ def test_number_of_iterations(tiny_config: Config, iterations: int) -> None:
         output = network(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))
     assert len(output.motion.flows) == iterations
     assert output.motion.flows[-1].shape[1] == 2 * 2 ** (iterations - 1)
+
+
+PRESETS = [
+    "paper-affine",
+    "paper-thin-plate-prior-only",
+    "paper-thin-plate",
+    "paper-transformer",
+    "paper-npmr",
+    *(f"table4-without-{part}" for part in ("flow", "occlusion", "warped-feature", "source-image")),
+]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_variants_animate_and_learn(preset: str) -> None:
+    """Every variant gives an output of the same form, to which all its weights contribute."""
+    torch.manual_seed(0)
+    network = Network(tiny_preset(preset).network)
+    # Heads that start at zero or nearly so would hide missing connections.
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    source, driving = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    output = network(source, driving)
+    assert output.image.shape == (2, 3, 64, 64) and output.image.isfinite().all()
+    assert [flow.shape[1] for flow in output.motion.flows] == [2, 4, 8, 16, 32, 64]
+    assert output.coarse.flow.shape == (2, 16, 16, 2) and output.coarse.occlusion.shape == (2, 1, 16, 16)
+    output.image.sum().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+    with torch.no_grad():
+        network.eval()
+        encoded = network.encode_source(source[:1])
+        together = network.animate(encoded, network.detect(driving)).image
+        alone = network(source[:1], driving[1:]).image
+    assert torch.allclose(together[1:], alone, atol=1e-4)
+
+
+def test_without_flow_update_the_coarse_flow_stays() -> None:
+    network = Network(tiny_preset("table4-without-flow").network).eval()
+    with torch.no_grad():
+        output = network(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))
+    assert torch.allclose(output.motion.flows[3], output.coarse.flow, atol=1e-5)
+
+
+def test_motion_without_a_prior_starts_from_the_correlation() -> None:
+    network = Network(tiny_preset("paper-npmr").network).eval()
+    assert network.dense_motion is None
+    with torch.no_grad():
+        output = network(torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64))
+    assert output.coarse.mask is None and output.driving_keypoints.affine is None
+    assert not output.coarse.occlusion.any()
+    assert output.coarse.flow.abs().max() <= 1
+
+
+def test_background_moves_only_while_training() -> None:
+    torch.manual_seed(0)
+    network = Network(tiny_preset("celebvhq-affine").network)
+    assert network.background is not None
+    with torch.no_grad():
+        network.background.trunk.fc.bias[2] = 0.5
+        source, driving = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+        moving = network(source, driving)
+        assert moving.background is not None and moving.background.shape == (2, 3, 3)
+        still = network.eval()(source, driving)
+        assert still.background is None
+        shifted = network.animate(network.encode_source(source), network.detect(driving), background=moving.background)
+    difference = (shifted.coarse.flow - still.coarse.flow)[..., 0]
+    assert still.coarse.mask is not None and difference.mean() > 0.05
+
+
+@pytest.mark.parametrize("difference", Conventions._fields)
+def test_every_official_convention_has_an_effect(difference: str) -> None:
+    """Each departure alone changes the result, so that none of them can be lost unnoticed."""
+    torch.manual_seed(0)
+    network = Network(tiny_preset("paper-affine").network).eval()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    other = Network(network.config)
+    conventions = CONSISTENT._replace(**{difference: False})
+    with torch.no_grad():
+        other.load_state_dict(network.state_dict())
+        for module in (other, *other.modules()):
+            if hasattr(module, "conventions"):
+                module.conventions = conventions
+            if isinstance(module, DenseMotion):
+                module.corner_aligned = conventions.corner_aligned_warps
+        source, driving = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
+        change = (other.eval()(source, driving).image - network(source, driving).image).abs().max()
+    assert change > 1e-6
 
 
 def test_a_source_encoded_once_gives_what_forward_gives(tiny_network: Network) -> None:

@@ -66,6 +66,20 @@ def train(
 
 
 @app.command()
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the authors' code (.pth, .pth.tar).")],
+    output: Annotated[Path, typer.Argument(help="The model folder to write.")],
+    prior: Annotated[str, typer.Option(metavar="affine|tps|transformer", help="Which prior the checkpoint has.")],
+    prior_only: Annotated[bool, typer.Option("--prior-only", help="The checkpoint has no motion refinement.")] = False,
+) -> None:
+    """Make a model folder of a checkpoint of the authors' code."""
+    from mrfa.conversion import convert_checkpoint
+
+    parameters = convert_checkpoint(checkpoint, output, prior=prior, prior_only=prior_only)
+    typer.echo(f"{output}: a model of {parameters:,} parameters")
+
+
+@app.command()
 def pack(
     data: Annotated[Path, typer.Argument(help="Folder of video clips.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The packed file (.safetensors).")],

@@ -1,114 +1,24 @@
 """Validated configurations and the presets that ship with the package.
 
 A configuration is a YAML file with up to two sections, `network` and `training`. Unknown keys are errors. `load_config` takes
-the name of a preset, a YAML file or a model folder.
+the name of a preset, a YAML file or a model folder. With `extends: NAME` a file changes single values of another one.
+
+A preset file may hold several presets under `variants`; `table6.yaml` with a variant `iterations-3` is the preset
+`table6-iterations-3`. A variant inherits from the rest of its file, or from what it says it extends.
 """
 
+from collections.abc import Mapping
+from copy import deepcopy
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from mrfa.errors import InputError
-
-
-class Section(BaseModel):
-    """A frozen group of settings in which unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DetectorConfig(Section):
-    """Affine keypoint detector (paper 3.1)."""
-
-    keypoints: int = Field(10, ge=1, description="K, the number of keypoints")
-    image_divisor: Literal[1, 2, 4] = Field(4, description="the detector sees the image downsampled by this")
-    stem_widths: tuple[int, ...] = Field((), description="widths of halving blocks in front of the hourglass")
-    width: int = Field(32, ge=1)
-    max_width: int = Field(1024, ge=1)
-    blocks: int = Field(5, ge=1)
-    head_kernel: int = Field(7, ge=1)
-    head_padding: int = Field(0, ge=0, description="0 as in the paper: the heatmaps are smaller than the features")
-    temperature: float = Field(0.1, gt=0)
-
-
-class CoarseConfig(Section):
-    """Dense motion network of the prior (paper 3.1), at a quarter of the image size."""
-
-    width: int = Field(64, ge=1)
-    max_width: int = Field(1024, ge=1)
-    blocks: int = Field(5, ge=1)
-    head_kernel: int = Field(7, ge=1)
-    heatmap_variance: float = Field(0.01, gt=0)
-
-
-class CorrelationConfig(Section):
-    """Structure encoders and correlation volume (paper 3.2)."""
-
-    image_divisor: Literal[4, 8] = Field(4, description="the volume lives at the image size divided by this")
-    width: int = Field(32, ge=1)
-    max_width: int = Field(512, ge=1)
-    blocks: int = Field(5, ge=1)
-    channels: int = Field(256, ge=1)
-    heatmap_variance: float = Field(0.1, gt=0)
-    embedding_size: int = Field(64, ge=1, description="side of the learned position embedding, resized to the volume's")
-    radius: int = Field(3, ge=0)
-    pyramid_levels: int = Field(1, ge=0, description="P: pooled levels beyond the volume itself")
-
-
-class RefinementConfig(Section):
-    """Flow updater and its iterations (paper 3.2)."""
-
-    iterations: int = Field(6, ge=3, le=6, description="N: resolutions from 1/32 of the image on, doubling")
-    correlation_widths: tuple[int, int] = (128, 96)
-    flow_widths: tuple[int, int] = (128, 64)
-    motion_width: int = Field(126, ge=1)
-    context_width: int = Field(192, ge=1)
-    warped_width: int = Field(128, ge=1)
-    head_width: int = Field(128, ge=1)
-
-
-class GeneratorConfig(Section):
-    """Image generator (paper 3.3)."""
-
-    widths: tuple[int, int, int, int, int, int] = Field((64, 128, 256, 512, 512, 512), description="from H down to H/32")
-    outer_kernel: int = Field(7, ge=1, description="kernel of the first and the last convolution")
-    coarse_path: bool = Field(True, description="merge in the coarsely warped features of each level")
-    image_blend: Literal["none", "occlusion", "predicted"] = Field(
-        "occlusion", description="mix of output and warped source image: by the last occlusion map, or by a mask of its own"
-    )
-
-
-class NetworkConfig(Section):
-    """Everything that decides the shapes of the network's weights."""
-
-    image_size: int = Field(256, ge=64)
-    detector: DetectorConfig = DetectorConfig()
-    coarse: CoarseConfig = CoarseConfig()
-    correlation: CorrelationConfig = CorrelationConfig()
-    refinement: RefinementConfig = RefinementConfig()
-    generator: GeneratorConfig = GeneratorConfig()
-
-    @model_validator(mode="after")
-    def _sizes_fit(self) -> "NetworkConfig":
-        self.check_image_size(self.image_size)
-        return self
-
-    def check_image_size(self, size: int) -> None:
-        """Raise ValueError where the network cannot run at an image size."""
-        detector, coarse, correlation = self.detector, self.coarse, self.correlation
-        halvings = {
-            "detector": (detector.image_divisor, len(detector.stem_widths) + detector.blocks),
-            "coarse": (4, coarse.blocks),
-            "correlation": (correlation.image_divisor, correlation.blocks),
-        }
-        if size % 32:
-            raise ValueError(f"the image size must be a multiple of 32, got {size}")
-        for part, (divisor, blocks) in halvings.items():
-            if size < divisor * 2**blocks:
-                raise ValueError(f"an image size of {size} is too small for the {part}'s {blocks} halvings")
+from mrfa.network.config import DETECTOR_KINDS, NetworkConfig, Section
 
 
 class GuidanceConfig(Section):
@@ -140,6 +50,7 @@ class ObjectiveConfig(Section):
     consistency_weight: float = Field(0.0, ge=0, description="keypoints of the generated picture at those of the driving frame")
     equivariance_weight: float = 10.0
     affine_equivariance_weight: float = 10.0
+    background_weight: float = Field(10.0, ge=0, description="for networks that predict the background's motion")
     guidance: GuidanceConfig = GuidanceConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
 
@@ -157,6 +68,15 @@ class AugmentationConfig(Section):
     bend: float = Field(0.0, ge=0, description="smooth random deformation that changes the face's proportions, share of the side")
 
 
+class PartDropoutConfig(Section):
+    """Dropout of part flows while training, for the thin-plate prior: no few of them shall do all the work."""
+
+    first: float = Field(0.0, ge=0, lt=1, description="probability at the start")
+    peak: float = Field(0.0, ge=0, lt=1, description="probability after the rise; 0 for both: no dropout")
+    rise: float = Field(0.1, gt=0, le=1, description="share of the training in which it rises")
+    until: float = Field(0.35, ge=0, le=1, description="share of the training after which there is none")
+
+
 class TrainingConfig(Section):
     """Schedule, batch, precision and data settings."""
 
@@ -169,6 +89,10 @@ class TrainingConfig(Section):
     betas: tuple[float, float] = (0.5, 0.999)
     milestones: tuple[float, ...] = Field((0.6, 0.9), description="shares of the training after which the rate drops tenfold")
     gradient_clip: float = Field(10.0, gt=0)
+    clipping: Literal["total", "prior"] = Field(
+        "total", description="by the 2-norm of all gradients, or each of detector, dense motion and background by its largest"
+    )
+    part_dropout: PartDropoutConfig = PartDropoutConfig()
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     workers: int = Field(4, ge=0)
     resident: bool = Field(False, description="keep all frames in the device's memory, for data sets that fit there")
@@ -193,7 +117,7 @@ class Config(Section):
 
 def preset_names() -> list[str]:
     """Names of the presets in the package."""
-    return sorted(entry.name.removesuffix(".yaml") for entry in _preset_folder().iterdir() if entry.name.endswith(".yaml"))
+    return sorted(_presets())
 
 
 def load_config(name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
@@ -206,13 +130,7 @@ def load_config(name: str | Path, overrides: dict[str, Any] | None = None) -> Co
     Raises:
         InputError: unknown name, unreadable YAML, unknown key or impossible value.
     """
-    text, origin = _read(name)
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{origin} is not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"{origin} must hold the sections 'network' and 'training'")
+    values, origin = _read(name)
     for key, value in (overrides or {}).items():
         _set(values, key.split("."), value)
     try:
@@ -241,20 +159,63 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     return values
 
 
-def _preset_folder():  # type: ignore[no-untyped-def]
-    return resources.files("mrfa") / "presets"
+@cache
+def _presets() -> dict[str, dict[str, Any]]:
+    """Values of every preset as its file has them, `extends` included."""
+    presets = {}
+    for entry in (resources.files("mrfa") / "presets").iterdir():
+        if not entry.name.endswith(".yaml"):
+            continue
+        name = entry.name.removesuffix(".yaml")
+        values = _parse(entry.read_text(), f"preset {name}")
+        variants = values.pop("variants", None)
+        if variants is None:
+            presets[name] = values
+            continue
+        for variant, changes in variants.items():
+            presets[f"{name}-{variant}"] = changes if "extends" in changes else _merge(values, changes)
+    return presets
 
 
-def _read(name: str | Path) -> tuple[str, str]:
+def _read(name: str | Path, extending: tuple[str, ...] = ()) -> tuple[dict[str, Any], str]:
+    """Values of a file, a model folder or a preset, with what they inherit, and what errors call it."""
+    if str(name) in extending:
+        raise InputError(f"'{name}' extends itself: {' -> '.join((*extending, str(name)))}")
     path = Path(name)
     if path.is_dir():
         path = path / "config.yaml"
     if path.is_file():
-        return path.read_text(), str(path)
-    preset = _preset_folder() / f"{name}.yaml"
-    if preset.is_file():
-        return preset.read_text(), f"preset {name}"
-    raise InputError(f"no configuration '{name}': give a YAML file, a model folder or one of {', '.join(preset_names())}")
+        values, origin = _parse(path.read_text(), str(path)), str(path)
+    elif str(name) in _presets():
+        values, origin = deepcopy(_presets()[str(name)]), f"preset {name}"
+    else:
+        raise InputError(f"no configuration '{name}': give a YAML file, a model folder or one of {', '.join(preset_names())}")
+    parent = values.pop("extends", None)
+    if parent is None:
+        return values, origin
+    if not isinstance(parent, str):
+        raise InputError(f"{origin}: extends: give one preset, YAML file or model folder")
+    return _merge(_read(parent, (*extending, str(name)))[0], values), origin
+
+
+def _parse(text: str, origin: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{origin} is not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{origin} must hold the sections 'network' and 'training'")
+    return values
+
+
+def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of `changes` over those of `base`, section by section; a section of another kind replaces the whole."""
+    merged = dict(base)
+    for key, value in changes.items():
+        before = merged.get(key)
+        same = isinstance(value, dict) and isinstance(before, dict) and value.get("kind") in (None, before.get("kind"))
+        merged[key] = _merge(before, value) if same and isinstance(before, dict) else deepcopy(value)
+    return merged
 
 
 def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
@@ -267,6 +228,6 @@ def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
 
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = ".".join(str(part) for part in first["loc"] if part not in DETECTOR_KINDS)
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
     return f"{where}: {what}" if where else what

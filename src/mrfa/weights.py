@@ -13,6 +13,9 @@ from mrfa.config import Config, dump_config, load_config
 from mrfa.data.files import replacing
 from mrfa.errors import InputError
 from mrfa.network.model import Network
+from mrfa.official import convert_official
+
+__all__ = ["bundled_models", "convert_official", "detector_fingerprint", "find_model", "load_model", "save_model"]
 
 WEIGHTS_NAME = "model.safetensors"
 

@@ -1,11 +1,13 @@
 """Structure encoders, correlation volume, its pyramid and the lookup (paper 3.2)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mrfa.config import CorrelationConfig
-from mrfa.network.geometry import gaussian_heatmaps, identity_grid, resize
+from mrfa.network.config import CorrelationConfig
+from mrfa.network.geometry import CONSISTENT, Conventions, gaussian_heatmaps, identity_grid, resize
 from mrfa.network.layers import Hourglass
 
 
@@ -25,7 +27,7 @@ class StructureEncoder(nn.Module):
 
 
 class StructureEncoders(nn.Module):
-    """The driving encoder sees keypoints alone; the source encoder sees keypoints and the picture."""
+    """The driving encoder sees keypoints alone; the source encoder sees keypoints and, but in one variant, the picture."""
 
     def __init__(self, config: CorrelationConfig, keypoints: int) -> None:
         super().__init__()
@@ -33,7 +35,8 @@ class StructureEncoders(nn.Module):
         size = config.embedding_size
         self.position_embedding = nn.Parameter(torch.randn(1, keypoints, size, size) * 0.02)
         self.driving = StructureEncoder(keypoints, config)
-        self.source = StructureEncoder(keypoints + 3, config)
+        self.source_image = config.source_image
+        self.source = StructureEncoder(keypoints + (3 if config.source_image else 0), config)
 
     def encode_driving(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
         """Driving keypoints `[B, K, 2]` to structure features `[B, C, h, w]`."""
@@ -42,7 +45,8 @@ class StructureEncoders(nn.Module):
     def encode_source(self, positions: Tensor, thumbnail: Tensor) -> Tensor:
         """Source keypoints `[B, K, 2]` and picture `[B, 3, h, w]` to structure features `[B, C, h, w]`."""
         height, width = thumbnail.shape[2:]
-        return self.source(torch.cat([self._heatmaps(positions, (height, width)), thumbnail], dim=1))
+        heatmaps = self._heatmaps(positions, (height, width))
+        return self.source(torch.cat([heatmaps, thumbnail], dim=1) if self.source_image else heatmaps)
 
     def _heatmaps(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
         return gaussian_heatmaps(positions, size, self.variance) + resize(self.position_embedding, size)
@@ -56,9 +60,18 @@ class CorrelationVolume:
     volume of pooled source features: nothing larger than what is looked up is ever computed.
     """
 
-    def __init__(self, driving: Tensor, source: Tensor, *, radius: int, pyramid_levels: int) -> None:
+    def __init__(
+        self,
+        driving: Tensor,
+        source: Tensor,
+        *,
+        radius: int,
+        pyramid_levels: int,
+        conventions: Conventions = CONSISTENT,
+    ) -> None:
         self.driving = driving * driving.shape[1] ** -0.5
         self.radius = radius
+        self.conventions = conventions
         self.sources = [source]
         for _ in range(pyramid_levels):
             self.sources.append(F.avg_pool2d(self.sources[-1], 2))
@@ -76,7 +89,8 @@ class CorrelationVolume:
             flow: `[B, h', w', 2]`, normalised, at the volume's resolution or below it.
 
         Returns:
-            `[B, (P+1)(2r+1)^2, h', w']`, levels first, then rows and columns of the patch.
+            `[B, (P+1)(2r+1)^2, h', w']`, levels first, then rows and columns of the patch (columns and rows where the
+            conventions say so).
         """
         height, width = flow.shape[1:3]
         levels = self._volumes((height, width))
@@ -107,10 +121,20 @@ class CorrelationVolume:
         """`[B, h', w', (2r+1)^2]` values around the flow, zero outside the source."""
         batch, rows, height, width = volume.shape
         steps = torch.arange(-self.radius, self.radius + 1, device=flow.device, dtype=flow.dtype)
-        x = flow[..., 0].reshape(batch * rows, 1, 1) + steps[None, None, :] * (2 / (width - 1))
-        y = flow[..., 1].reshape(batch * rows, 1, 1) + steps[None, :, None] * (2 / (height - 1))
+        centre = flow if self.conventions.exact_lookup else _by_ratio_of_sides(flow, (height, width))
+        across, down = steps * (2 / (width - 1)), steps * (2 / (height - 1))
+        by_row = self.conventions.row_first_patches
+        x = centre[..., 0].reshape(batch * rows, 1, 1) + (across[None, None, :] if by_row else across[None, :, None])
+        y = centre[..., 1].reshape(batch * rows, 1, 1) + (down[None, :, None] if by_row else down[None, None, :])
         side = len(steps)
         grid = torch.stack([x.expand(-1, side, side), y.expand(-1, side, side)], dim=-1)
         with torch.autocast(volume.device.type, enabled=False):
             patch = F.grid_sample(volume.float().reshape(batch * rows, 1, height, width), grid, align_corners=True)
         return patch.view(batch, *flow.shape[1:3], side * side)
+
+
+def _by_ratio_of_sides(flow: Tensor, size: Sequence[int]) -> Tensor:
+    """Normalised positions at `size` of a flow `[B, h, w, 2]` whose positions in pixels grow with the sides' ratio."""
+    (height, width), (new_height, new_width) = flow.shape[1:3], size
+    x, y = (1 - 1 / width) / (1 - 1 / new_width), (1 - 1 / height) / (1 - 1 / new_height)
+    return (flow + 1) * torch.tensor([x, y], device=flow.device) - 1

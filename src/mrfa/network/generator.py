@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from mrfa.config import GeneratorConfig
-from mrfa.network.geometry import resize, sample, to_displacement, to_flow
+from mrfa.network.config import GeneratorConfig
+from mrfa.network.geometry import CONSISTENT, Conventions, resize, sample, to_displacement, to_flow
 from mrfa.network.layers import ConvBlock, DownBlock, NormFirst, ResidualBlock, UpBlock
 from mrfa.network.refinement import Motion
 
@@ -30,15 +30,24 @@ class ImageDecoder(nn.Module):
     """Merges the warped source features coarse to fine.
 
     With fewer than six iterations the finest levels have no warped features of their own and are only upsampled.
+
+    Args:
+        prior_only: all motion that comes in is the prior's, so there is no coarse path beside it.
     """
 
-    def __init__(self, config: GeneratorConfig) -> None:
+    def __init__(
+        self, config: GeneratorConfig, *, prior_only: bool = False, conventions: Conventions = CONSISTENT
+    ) -> None:
         super().__init__()
+        self.conventions = conventions
+        self.corner_aligned = conventions.corner_aligned_warps or not prior_only
         widths = config.widths[::-1]
         self.image_blend = config.image_blend
         self.residual = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
         self.up = nn.ModuleList(UpBlock(widths[i], widths[i + 1]) for i in range(len(widths) - 1))
-        self.merge = nn.ModuleList(NormFirst(2 * width, width) for width in widths[:-1]) if config.coarse_path else None
+        self.merge: nn.ModuleList | None = None
+        if config.coarse_path and not prior_only:
+            self.merge = nn.ModuleList(NormFirst(2 * width, width) for width in widths[:-1])
         channels = 4 if config.image_blend == "predicted" else 3
         self.last = nn.Conv2d(widths[-1], channels, config.outer_kernel, padding=config.outer_kernel // 2)
 
@@ -54,17 +63,20 @@ class ImageDecoder(nn.Module):
         Returns:
             `[B, 3, H, W]` in [0, 1].
         """
-        coarse = to_displacement(coarse_flow) if self.merge is not None else None
         out: Tensor | None = None
         for level in range(len(features)):
             out = self._merge_warped(out, features, motion, level)
             if level < len(self.up):
-                if coarse is not None and self.merge is not None:
-                    coarse_level = to_flow(resize(coarse, features[level].shape[2:]))
-                    out = self.merge[level](torch.cat([out, sample(features[level], coarse_level)], dim=1))
+                if self.merge is not None:
+                    coarse = self._coarsely_warped(features[level], coarse_flow)
+                    out = self.merge[level](torch.cat([out, coarse], dim=1))
                 out = self.up[level](self.residual[level](out))
         assert out is not None
         return self._blend(self.last(out).float(), image, motion)
+
+    def _coarsely_warped(self, features: Tensor, coarse_flow: Tensor) -> Tensor:
+        flow = to_flow(resize(to_displacement(coarse_flow), features.shape[2:], self.conventions))
+        return sample(features, flow, corner_aligned=self.conventions.corner_aligned_warps)
 
     def _merge_warped(self, out: Tensor | None, features: list[Tensor], motion: Motion, level: int) -> Tensor:
         """Eq. 9 at the lowest level, Eq. 10 above."""
@@ -72,7 +84,7 @@ class ImageDecoder(nn.Module):
             assert out is not None
             return out
         occlusion = motion.occlusions[level]
-        warped = sample(features[level], motion.flows[level]) * occlusion
+        warped = sample(features[level], motion.flows[level], corner_aligned=self.corner_aligned) * occlusion
         return warped if out is None else warped + out * (1 - occlusion)
 
     def _blend(self, out: Tensor, image: Tensor, motion: Motion) -> Tensor:
@@ -81,7 +93,9 @@ class ImageDecoder(nn.Module):
         if self.image_blend == "none":
             return generated
         size = image.shape[2:]
-        flow = to_flow(resize(to_displacement(motion.flows[-1]), size))
+        flow = to_flow(resize(to_displacement(motion.picture_flow), size))
         predicted = self.image_blend == "predicted"
         share = torch.sigmoid(out[:, 3:]) if predicted else resize(motion.occlusions[-1], size)
-        return generated * (1 - share) + sample(image, flow, padding="border") * share
+        padding = "border" if self.conventions.blend_refined_flow else "zeros"
+        warped = sample(image, flow, padding, corner_aligned=self.corner_aligned)
+        return generated * (1 - share) + warped * share

@@ -1,9 +1,10 @@
 """Coordinate grids, warping, heatmaps and random transforms: the one home of every coordinate convention.
 
 Positions are `(x, y)`, normalised to [-1, 1] over pixel *centres*: -1 is the centre of the first pixel and 1 that of the last
-one (`align_corners=True`), at every resolution. A backward flow gives, at each driving position, the source position that it
-shows. Inside the network flows travel as *displacements*, flow minus identity, `[B, 2, h, w]`, because these can be resized,
-added and pooled without care for the grid. Names that end in `_px` hold pixels of the grid at hand.
+one (`align_corners=True`), at every resolution; `Conventions` lists where the authors' released weights need something else. A
+backward flow gives, at each driving position, the source position that it shows. Inside the network flows travel as
+*displacements*, flow minus identity, `[B, 2, h, w]`, because these can be resized, added and pooled without care for the grid.
+Names that end in `_px` hold pixels of the grid at hand.
 """
 
 from collections.abc import Sequence
@@ -12,6 +13,36 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Conventions(NamedTuple):
+    """How coordinates and resolutions are read, where the authors' released weights and new models differ.
+
+    `CONSISTENT` is for new models, `OFFICIAL` for the released weights; `docs/paper-to-code.md` names each difference.
+
+    Attributes:
+        corner_aligned_warps: warps by the coarse flow read -1 and 1 as the centres of the first and the last pixel, as all
+            grids do, otherwise as their outer edges.
+        averaged_downsampling: flow and occlusion are averaged to a lower resolution, otherwise only sampled there.
+        exact_resizing: a resized flow keeps its normalised values; otherwise its values in pixels grow with the number of
+            pixels a side, not with that of the gaps between them.
+        exact_lookup: the correlation is looked up where the normalised flow points to; otherwise a position in pixels is
+            multiplied by the ratio of the sides.
+        row_first_patches: a looked-up patch is read row by row, otherwise column by column.
+        blend_refined_flow: the directly warped source picture, which is blended into the output, is warped by the last refined
+            flow and continued beyond its border; otherwise by the flow before the last refinement, with black beyond.
+    """
+
+    corner_aligned_warps: bool = True
+    averaged_downsampling: bool = True
+    exact_resizing: bool = True
+    exact_lookup: bool = True
+    row_first_patches: bool = True
+    blend_refined_flow: bool = True
+
+
+CONSISTENT = Conventions()
+OFFICIAL = Conventions(False, False, False, False, False, False)
 
 
 def identity_grid(height: int, width: int, like: Tensor) -> Tensor:
@@ -36,7 +67,7 @@ def pixel_scale(size: Sequence[int], like: Tensor) -> Tensor:
     return torch.tensor([(size[1] - 1) / 2, (size[0] - 1) / 2], device=like.device).view(1, 2, 1, 1)
 
 
-def resize(field: Tensor, size: Sequence[int]) -> Tensor:
+def resize(field: Tensor, size: Sequence[int], conventions: Conventions = CONSISTENT) -> Tensor:
     """Resize a field `[B, C, h, w]` of values that do not depend on the resolution.
 
     Bilinear and corner-aligned upwards; downwards by averaging, so that nothing is skipped.
@@ -44,16 +75,29 @@ def resize(field: Tensor, size: Sequence[int]) -> Tensor:
     height, width = field.shape[2:]
     if (height, width) == tuple(size):
         return field
-    if size[0] < height:
+    if size[0] < height and conventions.averaged_downsampling:
         return F.adaptive_avg_pool2d(field, (size[0], size[1]))
     return F.interpolate(field, size=(size[0], size[1]), mode="bilinear", align_corners=True)
 
 
-def sample(features: Tensor, positions: Tensor, padding: str = "zeros") -> Tensor:
-    """Bilinear values of `[B, C, h, w]` at normalised positions `[B, h', w', 2]`: `[B, C, h', w']`."""
+def resize_displacement(displacement: Tensor, size: Sequence[int], conventions: Conventions) -> Tensor:
+    """Resize a normalised displacement `[B, 2, h, w]`."""
+    resized = resize(displacement, size, conventions)
+    if conventions.exact_resizing:
+        return resized
+    (height, width), (new_height, new_width) = displacement.shape[2:], size
+    x, y = (1 - 1 / width) / (1 - 1 / new_width), (1 - 1 / height) / (1 - 1 / new_height)
+    return resized * torch.tensor([x, y], device=resized.device).view(1, 2, 1, 1)
+
+
+def sample(features: Tensor, positions: Tensor, padding: str = "zeros", *, corner_aligned: bool = True) -> Tensor:
+    """Bilinear values of `[B, C, h, w]` at normalised positions `[B, h', w', 2]`: `[B, C, h', w']`.
+
+    Without `corner_aligned`, -1 and 1 are the picture's outer edges instead of the centres of its outer pixels.
+    """
     # Mixed precision would round positions to 8 bits, which is less than a pixel.
     with torch.autocast(features.device.type, enabled=False):
-        return F.grid_sample(features.float(), positions.float(), padding_mode=padding, align_corners=True)
+        return F.grid_sample(features.float(), positions.float(), padding_mode=padding, align_corners=corner_aligned)
 
 
 def warp(features: Tensor, displacement: Tensor) -> Tensor:

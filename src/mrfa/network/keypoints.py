@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mrfa.config import DetectorConfig
+from mrfa.network.config import AffineDetectorConfig
 from mrfa.network.geometry import identity_grid
 from mrfa.network.layers import AntiAliasDownsample, DownBlock, Hourglass
 
@@ -35,10 +35,11 @@ def halves(keypoints: Keypoints) -> tuple[Keypoints, Keypoints]:
 class AffineDetector(nn.Module):
     """Hourglass, softmax heatmaps, expected positions, and an affine map weighted by each heatmap.
 
-    One map of four channels is shared by all keypoints: each reads it under its own heatmap.
+    One map of four channels is shared by all keypoints: each reads it under its own heatmap. Without a prior (Eq. 8) there
+    are only positions.
     """
 
-    def __init__(self, config: DetectorConfig) -> None:
+    def __init__(self, config: AffineDetectorConfig, *, affine: bool = True) -> None:
         super().__init__()
         self.temperature = config.temperature
         self.downsample = AntiAliasDownsample(config.image_divisor)
@@ -49,18 +50,22 @@ class AffineDetector(nn.Module):
         )
         kernel, padding = config.head_kernel, config.head_padding
         self.heatmap_head = nn.Conv2d(self.hourglass.out_channels, config.keypoints, kernel, padding=padding)
-        self.affine_head = nn.Conv2d(self.hourglass.out_channels, 4, kernel, padding=padding)
-        nn.init.zeros_(self.affine_head.weight)
-        with torch.no_grad():
-            assert self.affine_head.bias is not None
-            self.affine_head.bias.copy_(torch.eye(2).flatten())
+        self.affine_head: nn.Conv2d | None = None
+        if affine:
+            self.affine_head = nn.Conv2d(self.hourglass.out_channels, 4, kernel, padding=padding)
+            nn.init.zeros_(self.affine_head.weight)
+            with torch.no_grad():
+                assert self.affine_head.bias is not None
+                self.affine_head.bias.copy_(torch.eye(2).flatten())
 
     def forward(self, image: Tensor) -> Keypoints:
         """Image `[B, 3, H, W]` in [0, 1] to keypoints."""
         features = self.hourglass(self.stem(self.downsample(image)))
-        logits = self.heatmap_head(features).float().flatten(2) / self.temperature
-        heatmaps = torch.softmax(logits, dim=-1)
+        logits = self.heatmap_head(features).float()
+        grid = identity_grid(logits.shape[2], logits.shape[3], logits).view(-1, 2)
+        heatmaps = torch.softmax(logits.flatten(2) / self.temperature, dim=-1)
+        if self.affine_head is None:
+            return Keypoints(heatmaps @ grid, None)
         maps = self.affine_head(features).float()
-        grid = identity_grid(maps.shape[2], maps.shape[3], maps).view(-1, 2)
         affine = heatmaps @ maps.flatten(2).transpose(1, 2)
         return Keypoints(heatmaps @ grid, affine.unflatten(-1, (2, 2)))

@@ -5,13 +5,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mrfa.config import NetworkConfig
+from mrfa.network.background import BackgroundPredictor
 from mrfa.network.coarse import CoarseMotion, DenseMotion
+from mrfa.network.config import DetectorConfig, NetworkConfig
 from mrfa.network.correlation import CorrelationVolume, StructureEncoders
 from mrfa.network.generator import ImageDecoder, ImageEncoder
+from mrfa.network.geometry import CONSISTENT, OFFICIAL
 from mrfa.network.keypoints import AffineDetector, Keypoints, halves
 from mrfa.network.layers import AntiAliasDownsample
 from mrfa.network.refinement import Motion, Refinement, coarse_pyramid
+from mrfa.network.thin_plate import ThinPlateDetector, group_means
+from mrfa.network.transformer import TransformerDetector
 
 COARSE_DIVISOR = 4
 
@@ -24,8 +28,8 @@ class Source(NamedTuple):
         keypoints: of the source.
         thumbnail: the image at the dense motion network's resolution, `[B, 3, H/4, W/4]`.
         features: image features, lowest resolution first.
-        contexts: projected features of each refinement iteration.
-        structure: structure features, `[B, C, h, w]`.
+        contexts: projected features of each refinement iteration; empty where it sees none.
+        structure: structure features, `[B, C, h, w]`; None in models of the prior alone.
     """
 
     image: Tensor
@@ -33,7 +37,7 @@ class Source(NamedTuple):
     thumbnail: Tensor
     features: list[Tensor]
     contexts: list[Tensor]
-    structure: Tensor
+    structure: Tensor | None
 
 
 class Output(NamedTuple):
@@ -44,6 +48,8 @@ class Output(NamedTuple):
         source_keypoints, driving_keypoints: of the pair.
         coarse: motion of the prior.
         motion: refined motion of every iteration.
+        background: predicted affine map of the background, `[B, 3, 3]`, from driving to source positions; None unless training a
+            network that has this part.
     """
 
     image: Tensor
@@ -51,28 +57,40 @@ class Output(NamedTuple):
     driving_keypoints: Keypoints
     coarse: CoarseMotion
     motion: Motion
+    background: Tensor | None = None
 
 
 class Network(nn.Module):
     """Face animation network. Runs at every image size that is a multiple of 32 and at least 64.
 
-    Images are `[B, 3, H, W]`, RGB in [0, 1].
+    Images are `[B, 3, H, W]`, RGB in [0, 1]. `config.motion` decides which parts there are: a model of the prior alone has no
+    structure encoders and no refinement, one without a prior no dense motion network.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        keypoints, correlation = config.detector.keypoints, config.correlation
-        self.detector = AffineDetector(config.detector)
-        self.dense_motion = DenseMotion(config.coarse, keypoints)
-        self.structure = StructureEncoders(correlation, keypoints)
+        parts, correlation = config.detector.parts, config.correlation
+        conventions = OFFICIAL if config.compatibility == "official" else CONSISTENT
+        self.conventions = conventions
+        has_prior = config.motion != "non_prior"
+        self.detector = _detector(config.detector, affine=has_prior)
+        self.dense_motion = DenseMotion(config.coarse, config.detector, conventions) if has_prior else None
+        self.background = BackgroundPredictor() if config.background else None
+        self.structure: StructureEncoders | None = None
+        self.refinement: Refinement | None = None
+        if config.motion != "prior_only":
+            self.structure = StructureEncoders(correlation, parts)
+            self.refinement = Refinement(
+                config.refinement,
+                correlation_channels=(correlation.pyramid_levels + 1) * (2 * correlation.radius + 1) ** 2,
+                feature_widths=list(config.generator.widths[::-1][: config.refinement.iterations]),
+                conventions=conventions,
+            )
         self.encoder = ImageEncoder(config.generator)
-        self.refinement = Refinement(
-            config.refinement,
-            correlation_channels=(correlation.pyramid_levels + 1) * (2 * correlation.radius + 1) ** 2,
-            feature_widths=list(config.generator.widths[::-1][: config.refinement.iterations]),
+        self.decoder = ImageDecoder(
+            config.generator, prior_only=config.motion == "prior_only", conventions=conventions
         )
-        self.decoder = ImageDecoder(config.generator)
         self.coarse_downsample = AntiAliasDownsample(COARSE_DIVISOR)
         self.structure_downsample = AntiAliasDownsample(correlation.image_divisor)
 
@@ -84,49 +102,93 @@ class Network(nn.Module):
         """All that depends on the source alone; `keypoints` where they are known already."""
         keypoints = self.detect(image) if keypoints is None else keypoints
         features = self.encoder(image)
+        contexts = [] if self.refinement is None else self.refinement.project(features)
+        structure = None
+        if self.structure is not None:
+            positions = self._structure_positions(keypoints)
+            structure = self.structure.encode_source(positions, self.structure_downsample(image))
         return Source(
             image=image,
             keypoints=keypoints,
             thumbnail=self.coarse_downsample(image),
             features=features,
-            contexts=self.refinement.project(features[: self.config.refinement.iterations]),
-            structure=self.structure.encode_source(keypoints.positions, self.structure_downsample(image)),
+            contexts=contexts,
+            structure=structure,
         )
 
-    def estimate_motion(self, source: Source, driving: Keypoints) -> tuple[CoarseMotion, Motion]:
-        """Coarse motion of the prior, and its refinement."""
-        coarse = self.dense_motion(source.thumbnail, source.keypoints, driving)
+    def estimate_motion(
+        self, source: Source, driving: Keypoints, *, coarse_only: bool = False, background: Tensor | None = None
+    ) -> tuple[CoarseMotion, Motion]:
+        """Coarse motion, and its refinement; with `coarse_only` and in models of the prior alone, its copies of every size."""
+        sizes = [feature.shape[2:] for feature in source.features[: self.config.refinement.iterations]]
+        volume = None if coarse_only and self.dense_motion is not None else self._correlate(source, driving)
+        coarse = self._coarse_motion(source, driving, volume, background)
+        if coarse_only or self.refinement is None or volume is None:
+            return coarse, coarse_pyramid(coarse.flow, coarse.occlusion, sizes, self.conventions)
+        return coarse, self.refinement(coarse.flow, coarse.occlusion, volume, source.contexts, sizes)
+
+    def _correlate(self, source: Source, driving: Keypoints) -> CorrelationVolume | None:
+        if self.structure is None or source.structure is None:
+            return None
         height, width = source.structure.shape[2:]
-        volume = CorrelationVolume(
-            self.structure.encode_driving(driving.positions, (height, width)),
+        return CorrelationVolume(
+            self.structure.encode_driving(self._structure_positions(driving), (height, width)),
             source.structure,
             radius=self.config.correlation.radius,
             pyramid_levels=self.config.correlation.pyramid_levels,
+            conventions=self.conventions,
         )
-        return coarse, self.refinement(coarse.flow, coarse.occlusion, volume, source.contexts)
 
-    def animate(self, source: Source, driving: Keypoints, *, coarse_only: bool = False) -> Output:
+    def _structure_positions(self, keypoints: Keypoints) -> Tensor:
+        """What the structure encoders see: the keypoints, or the mean of each thin-plate group, `[B, K, 2]`."""
+        detector = self.config.detector
+        return group_means(keypoints.positions, detector.groups) if detector.kind == "thin_plate" else keypoints.positions
+
+    def _coarse_motion(
+        self, source: Source, driving: Keypoints, volume: CorrelationVolume | None, background: Tensor | None
+    ) -> CoarseMotion:
+        """Of the prior, or, without one, of the correlation itself (Eq. 8), with nothing known of the occlusion."""
+        if self.dense_motion is not None:
+            return self.dense_motion(source.thumbnail, source.keypoints, driving, background)
+        assert volume is not None
+        flow = volume.attention_flow()
+        return CoarseMotion(flow, torch.zeros_like(flow[:, None, :, :, 0]), None)
+
+    def animate(
+        self, source: Source, driving: Keypoints, *, coarse_only: bool = False, background: Tensor | None = None
+    ) -> Output:
         """The source in the pose of the driving keypoints.
 
         Args:
             source: of `encode_source`, of batch 1 or of the batch of `driving`.
             driving: keypoints, `[B, K, 2]`.
-            coarse_only: generate from the prior's motion alone, without its refinement.
+            coarse_only: generate from the coarse motion alone, without its refinement.
+            background: affine map of the background, `[B, 3, 3]`, from driving to source positions; None: it stands still, as
+                it should where driver and portrait were taken at different places.
         """
         source = expand_source(source, driving.positions.shape[0])
-        if coarse_only:
-            coarse = self.dense_motion(source.thumbnail, source.keypoints, driving)
-            motion = coarse_pyramid(coarse.flow, coarse.occlusion, [context.shape[2:] for context in source.contexts])
-        else:
-            coarse, motion = self.estimate_motion(source, driving)
+        coarse, motion = self.estimate_motion(source, driving, coarse_only=coarse_only, background=background)
         image = self.decoder(source.image, source.features, coarse.flow, motion)
-        return Output(image, source.keypoints, driving, coarse, motion)
+        return Output(image, source.keypoints, driving, coarse, motion, background)
 
     def forward(self, source: Tensor, driving: Tensor) -> Output:
-        """Animate source images `[B, 3, H, W]` by driving images `[B, 3, H, W]`, with absolute motion."""
+        """Animate source images `[B, 3, H, W]` by driving images `[B, 3, H, W]`, with absolute motion.
+
+        Only while training, when both are of one video, the background's motion is predicted, where the model has that part.
+        """
         both = self.detect(torch.cat([source, driving]))
         source_keypoints, driving_keypoints = halves(both)
-        return self.animate(self.encode_source(source, source_keypoints), driving_keypoints)
+        background = self.background(source, driving) if self.background is not None and self.training else None
+        return self.animate(self.encode_source(source, source_keypoints), driving_keypoints, background=background)
+
+
+def _detector(config: DetectorConfig, *, affine: bool) -> nn.Module:
+    """The detector of a prior; `affine` is false where there is none."""
+    if config.kind == "affine":
+        return AffineDetector(config, affine=affine)
+    if config.kind == "thin_plate":
+        return ThinPlateDetector(groups=config.groups, points=config.points, width=config.width)
+    return TransformerDetector(**config.model_dump(exclude={"kind"}))
 
 
 def expand_source(source: Source, batch: int) -> Source:
@@ -144,5 +206,5 @@ def expand_source(source: Source, batch: int) -> Source:
         thumbnail=expand(source.thumbnail),
         features=[expand(feature) for feature in source.features],
         contexts=[expand(context) for context in source.contexts],
-        structure=expand(source.structure),
+        structure=None if source.structure is None else expand(source.structure),
     )

@@ -7,9 +7,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mrfa.config import RefinementConfig
+from mrfa.network.config import RefinementConfig
 from mrfa.network.correlation import CorrelationVolume
-from mrfa.network.geometry import pixel_scale, resize, to_displacement, to_flow, warp
+from mrfa.network.geometry import (
+    CONSISTENT,
+    Conventions,
+    pixel_scale,
+    resize,
+    resize_displacement,
+    to_displacement,
+    to_flow,
+    warp,
+)
 
 
 class Motion(NamedTuple):
@@ -18,10 +27,13 @@ class Motion(NamedTuple):
     Attributes:
         flows: backward flow of each iteration, `[B, h_i, w_i, 2]`, normalised.
         occlusions: occlusion map of each iteration, `[B, 1, h_i, w_i]`, in [0, 1]; 1 means visible in the source.
+        picture_flow: backward flow that warps the source picture itself, `[B, h_N, w_N, 2]`, normalised: the last of `flows`,
+            or what the last iteration started from, see `Conventions.blend_refined_flow`.
     """
 
     flows: list[Tensor]
     occlusions: list[Tensor]
+    picture_flow: Tensor
 
 
 class Projection(nn.Module):
@@ -48,7 +60,7 @@ class FlowUpdater(nn.Module):
     """One refinement step (Eq. 4, Figure 3), the same weights at every resolution.
 
     Four convolution modules: correlation, flow, warped source feature, and the output heads. Flow goes in and comes out in
-    pixels of the resolution at hand.
+    pixels of the resolution at hand. The variants of Table 4 leave the warped feature or one of the heads out.
     """
 
     def __init__(self, config: RefinementConfig, correlation_channels: int) -> None:
@@ -60,83 +72,126 @@ class FlowUpdater(nn.Module):
             nn.Conv2d(2, f1, 7, padding=3), nn.ReLU(inplace=True), nn.Conv2d(f1, f2, 3, padding=1), nn.ReLU(inplace=True)
         )
         self.motion = nn.Sequential(nn.Conv2d(c2 + f2, config.motion_width, 3, padding=1), nn.ReLU(inplace=True))
-        self.warped = nn.Sequential(
-            nn.Conv2d(config.context_width, config.warped_width, 3, padding=1), nn.ReLU(inplace=True)
-        )
-        joined = config.motion_width + 2 + config.warped_width
-        self.flow_head = _head(joined, config.head_width, 2)
-        self.occlusion_head = _head(joined, config.head_width, 1)
+        joined = config.motion_width + 2
+        self.warped: nn.Module | None = None
+        if config.warped_feature:
+            self.warped = nn.Sequential(
+                nn.Conv2d(config.context_width, config.warped_width, 3, padding=1), nn.ReLU(inplace=True)
+            )
+            joined += config.warped_width
+        self.flow_head = _head(joined, config.head_width, 2) if config.update_flow else None
+        self.occlusion_head = _head(joined, config.head_width, 1) if config.update_occlusion else None
 
-    def forward(self, flow_px: Tensor, correlation: Tensor, warped: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, flow_px: Tensor, correlation: Tensor, warped: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None]:
         """Residual flow and residual occlusion of one iteration.
 
         Args:
             flow_px: current displacement, `[B, 2, h, w]`, pixels.
             correlation: looked-up patches, `[B, C, h', w']`, at `h, w` or below.
-            warped: projected source features under the current flow, `[B, context, h, w]`.
+            warped: projected source features under the current flow, `[B, context, h, w]`; None without them.
 
         Returns:
-            `[B, 2, h, w]` in pixels and `[B, 1, h, w]` logits.
+            `[B, 2, h, w]` in pixels and `[B, 1, h, w]` logits; None for what is not updated.
         """
         # A 1x1 convolution and bilinear resizing commute: projecting first leaves fewer values to resize.
         projected = F.relu(resize(self.correlation_in(correlation), flow_px.shape[2:]))
         evidence = [F.relu(self.correlation_out(projected)), self.flow_branch(flow_px)]
-        joined = torch.cat([self.motion(torch.cat(evidence, dim=1)), flow_px, self.warped(warped)], dim=1)
-        return self.flow_head(joined).float(), self.occlusion_head(joined).float()
+        parts = [self.motion(torch.cat(evidence, dim=1)), flow_px]
+        if self.warped is not None and warped is not None:
+            parts.append(self.warped(warped))
+        joined = torch.cat(parts, dim=1)
+        flow = None if self.flow_head is None else self.flow_head(joined).float()
+        return flow, None if self.occlusion_head is None else self.occlusion_head(joined).float()
 
 
 class Refinement(nn.Module):
     """Runs the updater from H/32 up and accumulates its residuals on the coarse motion (Eq. 7)."""
 
-    def __init__(self, config: RefinementConfig, *, correlation_channels: int, feature_widths: list[int]) -> None:
+    def __init__(
+        self,
+        config: RefinementConfig,
+        *,
+        correlation_channels: int,
+        feature_widths: list[int],
+        conventions: Conventions = CONSISTENT,
+    ) -> None:
         super().__init__()
+        self.conventions = conventions
         self.updater = FlowUpdater(config, correlation_channels)
-        self.projections = nn.ModuleList(Projection(width, config.context_width) for width in feature_widths)
+        widths = feature_widths if config.warped_feature else []
+        self.projections = nn.ModuleList(Projection(width, config.context_width) for width in widths)
 
     def project(self, features: list[Tensor]) -> list[Tensor]:
-        """Source features of each iteration's resolution at the updater's width; they depend on the source alone."""
-        return [projection(feature) for feature, projection in zip(features, self.projections, strict=True)]
+        """Source features of each iteration's resolution at the updater's width; they depend on the source alone.
 
-    def _projections(self) -> list[Projection]:
-        return [module for module in self.projections if isinstance(module, Projection)]
+        Empty without warped features.
+        """
+        return [projection(feature) for feature, projection in zip(features, self.projections, strict=False)]
 
-    def forward(self, flow: Tensor, occlusion: Tensor, volume: CorrelationVolume, contexts: list[Tensor]) -> Motion:
+    def forward(
+        self,
+        flow: Tensor,
+        occlusion: Tensor,
+        volume: CorrelationVolume,
+        contexts: list[Tensor],
+        sizes: Sequence[Sequence[int]],
+    ) -> Motion:
         """Refine the coarse motion.
 
         Args:
             flow: initial flow F0, `[B, h, w, 2]`, normalised.
             occlusion: initial occlusion, `[B, 1, h, w]`, logits.
             volume: structure correlation of the pair.
-            contexts: what `project` returned, lowest resolution first; decides the number of iterations.
+            contexts: what `project` returned, lowest resolution first.
+            sizes: (h_i, w_i) of each iteration.
         """
+        conventions = self.conventions
         displacement0 = to_displacement(flow)
         residual = torch.zeros_like(displacement0[:, :, :1, :1])
         residual_occlusion = torch.zeros_like(occlusion[:, :, :1, :1])
-        motion = Motion([], [])
-        for context, projection in zip(contexts, self._projections(), strict=True):
-            size = context.shape[2:]
+        displacement = displacement0
+        flows, occlusions = [], []
+        for level, size in enumerate(sizes):
             # The sum of all residuals so far, upsampled as one: the same as Eq. 7, as resizing is linear.
-            residual, residual_occlusion = resize(residual, size), resize(residual_occlusion, size)
-            displacement = resize(displacement0, size) + residual
+            residual = resize_displacement(residual, size, conventions)
+            residual_occlusion = resize(residual_occlusion, size)
+            displacement = resize_displacement(displacement0, size, conventions) + residual
             to_pixels = pixel_scale(size, displacement)
-            warped = projection.finish(warp(context, displacement))
-            lookup_size = (min(size[0], volume.size[0]), min(size[1], volume.size[1]))
-            correlation = volume.lookup(to_flow(resize(displacement, lookup_size)))
+            correlation = self._lookup(volume, displacement)
+            warped = self._warp(contexts, level, displacement)
             flow_step, occlusion_step = self.updater(displacement * to_pixels, correlation, warped)
-            residual = residual + flow_step / to_pixels
-            residual_occlusion = residual_occlusion + occlusion_step
-            motion.flows.append(to_flow(displacement + flow_step / to_pixels))
-            motion.occlusions.append(torch.sigmoid(resize(occlusion, size) + residual_occlusion))
-        return motion
+            if flow_step is not None:
+                residual = residual + flow_step / to_pixels
+            if occlusion_step is not None:
+                residual_occlusion = residual_occlusion + occlusion_step
+            flows.append(to_flow(displacement if flow_step is None else displacement + flow_step / to_pixels))
+            occlusions.append(torch.sigmoid(resize(occlusion, size, conventions) + residual_occlusion))
+        return Motion(flows, occlusions, flows[-1] if conventions.blend_refined_flow else to_flow(displacement))
+
+    def _lookup(self, volume: CorrelationVolume, displacement: Tensor) -> Tensor:
+        """Correlation around a displacement, at its resolution or at the volume's where that is lower."""
+        height, width = displacement.shape[2:]
+        size = (min(height, volume.size[0]), min(width, volume.size[1]))
+        return volume.lookup(to_flow(resize_displacement(displacement, size, self.conventions)))
+
+    def _warp(self, contexts: list[Tensor], level: int, displacement: Tensor) -> Tensor | None:
+        """Projected source features of a level under a displacement; None without them."""
+        if not contexts:
+            return None
+        projection = self.projections[level]
+        assert isinstance(projection, Projection)
+        return projection.finish(warp(contexts[level], displacement))
 
 
-def coarse_pyramid(flow: Tensor, occlusion: Tensor, sizes: list[Sequence[int]]) -> Motion:
+def coarse_pyramid(
+    flow: Tensor, occlusion: Tensor, sizes: Sequence[Sequence[int]], conventions: Conventions = CONSISTENT
+) -> Motion:
     """The coarse motion resized to every resolution, without refinement (the "prior only" models of Table 3)."""
     displacement = to_displacement(flow)
-    return Motion(
-        [to_flow(resize(displacement, size)) for size in sizes],
-        [torch.sigmoid(resize(occlusion, size)) for size in sizes],
-    )
+    flows = [to_flow(resize(displacement, size, conventions)) for size in sizes]
+    return Motion(flows, [torch.sigmoid(resize(occlusion, size, conventions)) for size in sizes], flows[-1])
 
 
 def _head(in_channels: int, width: int, out_channels: int) -> nn.Sequential:

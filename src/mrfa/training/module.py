@@ -8,7 +8,8 @@ import lightning as L
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torch.optim import Adam
+from torch.nn.utils import clip_grad_norm_
+from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -17,6 +18,7 @@ from mrfa.errors import InputError
 from mrfa.evaluation.sharpness import laplacian_energy
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair, augment, plain
+from mrfa.training.dropout import part_dropout
 from mrfa.training.guidance import region_weights
 from mrfa.training.objective import Losses, Objective
 from mrfa.training.pairs import PairBatch
@@ -67,6 +69,28 @@ class TrainingModule(L.LightningModule):
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.parts.items()})
         self.log("loss", losses.total.detach(), prog_bar=True)
         return losses.total
+
+    def on_train_batch_start(self, batch: PairBatch, batch_index: int) -> None:
+        """The dropout of part flows follows the training's progress."""
+        if self.network.dense_motion is not None:
+            progress = self.global_step / self.total_steps
+            self.network.dense_motion.dropout = part_dropout(self.config.part_dropout, progress)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the prior's parts alone, each by its largest gradient, where the configuration says so."""
+        if self.config.clipping == "total":
+            self.clip_gradients(
+                optimizer, gradient_clip_val=gradient_clip_val, gradient_clip_algorithm=gradient_clip_algorithm
+            )
+            return
+        for part in (self.network.detector, self.network.dense_motion, self.network.background):
+            if part is not None:
+                clip_grad_norm_(part.parameters(), self.config.gradient_clip, norm_type=float("inf"))
 
     def validation_step(self, batch: PairBatch, batch_index: int) -> None:
         """Errors on people held out, as shares of what repeating the source frame would give."""

@@ -56,6 +56,8 @@ class Objective(nn.Module):
         if config.coarse_image_weight:
             parts["warp"] = config.coarse_image_weight * self._warp(output, pair, weight)
         parts |= self._equivariance(network, pair.driving, output.driving_keypoints)
+        if output.background is not None:
+            parts["background"] = config.background_weight * self._background(network, pair, output.background)
         if config.guidance.weight:
             keypoints = torch.cat([output.source_keypoints.positions, output.driving_keypoints.positions])
             parts |= self._guidance(keypoints, pair)
@@ -65,6 +67,12 @@ class Objective(nn.Module):
         if self.discriminator is not None:
             parts |= self._adversarial(self.discriminator, output.image, pair.driving, step)
         return Losses(sum(parts.values(), torch.zeros((), device=weight.device)), parts)
+
+    def _background(self, network: Network, pair: Pair, background: Tensor) -> Tensor:
+        """The background's motion there and back is none: its two maps are each other's inverse."""
+        assert network.background is not None
+        back = network.background(pair.driving, pair.source)
+        return (background @ back - torch.eye(3, device=back.device)).abs().mean()
 
     def _guidance(self, positions: Tensor, pair: Pair) -> dict[str, Tensor]:
         """Guidance of the keypoints of all sources, then all driving frames, `[2B, K, 2]`."""

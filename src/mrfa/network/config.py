@@ -1,0 +1,214 @@
+"""Validated settings of the network: all that decides what its weights are and what it computes from them."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+
+class Section(BaseModel):
+    """A frozen group of settings in which unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AffineDetectorConfig(Section):
+    """Keypoint detector of the affine prior (paper 3.1)."""
+
+    kind: Literal["affine"] = "affine"
+    keypoints: int = Field(10, ge=1, description="K, the number of keypoints")
+    image_divisor: Literal[1, 2, 4] = Field(4, description="the detector sees the image downsampled by this")
+    stem_widths: tuple[int, ...] = Field((), description="widths of halving blocks in front of the hourglass")
+    width: int = Field(32, ge=1)
+    max_width: int = Field(1024, ge=1)
+    blocks: int = Field(5, ge=1)
+    head_kernel: int = Field(7, ge=1)
+    head_padding: int = Field(0, ge=0, description="0 as in the paper: the heatmaps are smaller than the features")
+    temperature: float = Field(0.1, gt=0)
+
+    @property
+    def parts(self) -> int:
+        """Part flows, besides the background's."""
+        return self.keypoints
+
+
+class ThinPlateDetectorConfig(Section):
+    """Keypoint detector of the thin-plate-spline prior (paper 3.1)."""
+
+    kind: Literal["thin_plate"] = "thin_plate"
+    groups: int = Field(10, ge=1, description="K, the number of splines")
+    points: int = Field(5, ge=3, description="keypoints that control each spline")
+    width: int = Field(64, ge=1, description="channels of the ResNet's first stage")
+
+    @property
+    def keypoints(self) -> int:
+        """Positions that the detector gives."""
+        return self.groups * self.points
+
+    @property
+    def parts(self) -> int:
+        """Part flows, besides the background's."""
+        return self.groups
+
+
+class TransformerDetectorConfig(Section):
+    """Keypoint detector of the motion-transformer prior (paper 3.1)."""
+
+    kind: Literal["transformer"] = "transformer"
+    keypoints: int = Field(10, ge=1, description="K, the number of keypoints")
+    width: int = Field(192, ge=4, description="of the tokens")
+    layers: int = Field(12, ge=1)
+    heads: int = Field(8, ge=1)
+    hidden: int = Field(576, ge=1, description="width inside the layers' perceptrons")
+    patch: int = Field(4, ge=1, description="side of the patches, in pixels of the trunk's features")
+    trunk_widths: tuple[int, int, int] = Field((32, 64, 128), description="channels at H/4, H/8 and H/16")
+    trunk_stem_width: int = Field(64, ge=1)
+
+    @property
+    def parts(self) -> int:
+        """Part flows, besides the background's."""
+        return self.keypoints
+
+    @model_validator(mode="after")
+    def _width_divides(self) -> "TransformerDetectorConfig":
+        if self.width % 4 or self.width % self.heads:
+            raise ValueError(f"width must be a multiple of 4 and of heads ({self.heads}), got {self.width}")
+        return self
+
+
+def _detector_kind(value: Any) -> str:
+    """Detectors without a kind are affine, as all were once."""
+    return str(value.get("kind", "affine") if isinstance(value, dict) else getattr(value, "kind", "affine"))
+
+
+DETECTOR_KINDS = ("affine", "thin_plate", "transformer")
+DetectorConfig = Annotated[
+    Annotated[AffineDetectorConfig, Tag("affine")]
+    | Annotated[ThinPlateDetectorConfig, Tag("thin_plate")]
+    | Annotated[TransformerDetectorConfig, Tag("transformer")],
+    Discriminator(
+        _detector_kind,
+        custom_error_type="detector_kind",
+        custom_error_message=f"kind must be one of {', '.join(DETECTOR_KINDS)}",
+    ),
+]
+
+
+class CoarseConfig(Section):
+    """Dense motion network of the prior (paper 3.1), at a quarter of the image size."""
+
+    width: int = Field(64, ge=1)
+    max_width: int = Field(1024, ge=1)
+    blocks: int = Field(5, ge=1)
+    head_kernel: int = Field(7, ge=1)
+    heatmap_variance: float = Field(0.01, gt=0)
+
+
+class CorrelationConfig(Section):
+    """Structure encoders and correlation volume (paper 3.2)."""
+
+    image_divisor: Literal[4, 8] = Field(4, description="the volume lives at the image size divided by this")
+    width: int = Field(32, ge=1)
+    max_width: int = Field(512, ge=1)
+    blocks: int = Field(5, ge=1)
+    source_image: bool = Field(True, description="false: Table 4, the source encoder sees keypoints alone")
+    channels: int = Field(256, ge=1)
+    heatmap_variance: float = Field(0.1, gt=0)
+    embedding_size: int = Field(64, ge=1, description="side of the learned position embedding, resized to the volume's")
+    radius: int = Field(3, ge=0)
+    pyramid_levels: int = Field(1, ge=0, description="P: pooled levels beyond the volume itself")
+
+
+class RefinementConfig(Section):
+    """Flow updater and its iterations (paper 3.2)."""
+
+    iterations: int = Field(6, ge=3, le=6, description="N: resolutions from 1/32 of the image on, doubling")
+    correlation_widths: tuple[int, int] = (128, 96)
+    flow_widths: tuple[int, int] = (128, 64)
+    motion_width: int = Field(126, ge=1)
+    context_width: int = Field(192, ge=1)
+    warped_width: int = Field(128, ge=1)
+    head_width: int = Field(128, ge=1)
+    update_flow: bool = Field(True, description="false: Table 4, without flow update")
+    update_occlusion: bool = Field(True, description="false: Table 4, without occlusion update")
+    warped_feature: bool = Field(True, description="false: Table 4, the updater sees no warped source feature")
+
+    @model_validator(mode="after")
+    def _refines_something(self) -> "RefinementConfig":
+        if not (self.update_flow or self.update_occlusion):
+            raise ValueError("update_flow and update_occlusion are both off, which refines nothing: set motion to prior_only")
+        return self
+
+
+class GeneratorConfig(Section):
+    """Image generator (paper 3.3)."""
+
+    widths: tuple[int, int, int, int, int, int] = Field((64, 128, 256, 512, 512, 512), description="from H down to H/32")
+    outer_kernel: int = Field(7, ge=1, description="kernel of the first and the last convolution")
+    coarse_path: bool = Field(True, description="merge in the coarsely warped features of each level")
+    image_blend: Literal["none", "occlusion", "predicted"] = Field(
+        "occlusion", description="mix of output and warped source image: by the last occlusion map, or by a mask of its own"
+    )
+
+
+class NetworkConfig(Section):
+    """Everything that decides the shapes of the network's weights."""
+
+    image_size: int = Field(256, ge=64)
+    compatibility: Literal["none", "official"] = Field(
+        "none", description="official: coordinates as the authors' released weights need them, see docs/paper-to-code.md"
+    )
+    motion: Literal["refined", "prior_only", "non_prior"] = Field(
+        "refined", description="refined prior; the prior alone; or refinement from the correlation's own flow (Eq. 8)"
+    )
+    background: bool = Field(False, description="predict the background's motion while training, instead of a still one")
+    detector: DetectorConfig = AffineDetectorConfig()
+    coarse: CoarseConfig = CoarseConfig()
+    correlation: CorrelationConfig = CorrelationConfig()
+    refinement: RefinementConfig = RefinementConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "NetworkConfig":
+        self.check_image_size(self.image_size)
+        reason = self._contradiction()
+        if reason:
+            raise ValueError(reason)
+        return self
+
+    def _contradiction(self) -> str | None:
+        """Why the parts do not go together; None where they do."""
+        if self.motion == "prior_only":
+            switches = {
+                "refinement.update_flow": self.refinement.update_flow,
+                "refinement.update_occlusion": self.refinement.update_occlusion,
+                "refinement.warped_feature": self.refinement.warped_feature,
+                "correlation.source_image": self.correlation.source_image,
+            }
+            off = [name for name, value in switches.items() if not value]
+            if off:
+                return f"motion prior_only has no refinement for {off[0]} to change: leave it out"
+        if self.motion == "non_prior":
+            if self.detector.kind != "affine":
+                return f"motion non_prior needs positions alone: detector.kind must be affine, not {self.detector.kind}"
+            if self.background:
+                return "motion non_prior has no part flows, so no background to predict: set background to false"
+        return None
+
+    def check_image_size(self, size: int) -> None:
+        """Raise ValueError where the network cannot run at an image size."""
+        detector, coarse, correlation = self.detector, self.coarse, self.correlation
+        halvings: dict[str, tuple[int, int]] = {
+            "coarse": (4, coarse.blocks),
+            "correlation": (correlation.image_divisor, correlation.blocks),
+            # The last level of the pyramid still has two positions a side.
+            "pyramid": (correlation.image_divisor, correlation.pyramid_levels + 1),
+        }
+        if detector.kind == "affine":
+            halvings["detector"] = (detector.image_divisor, len(detector.stem_widths) + detector.blocks)
+        if detector.kind == "transformer" and size % (4 * detector.patch):
+            raise ValueError(f"the image size must be a multiple of the detector's 4 x {detector.patch}, got {size}")
+        if size % 32:
+            raise ValueError(f"the image size must be a multiple of 32, got {size}")
+        for part, (divisor, blocks) in halvings.items():
+            if size < divisor * 2**blocks:
+                raise ValueError(f"an image size of {size} is too small for the {part}'s {blocks} halvings")
