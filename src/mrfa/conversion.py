@@ -4,6 +4,7 @@ import hashlib
 import pickle
 import re
 import tempfile
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,9 @@ def read_state_dict(checkpoint: Path) -> Mapping[str, Any]:
     if not checkpoint.is_file():
         raise InputError("no such file")
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # of pickles by another protocol than torch's own
+            warnings.simplefilter("ignore")
+            content = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
         if asked is None:

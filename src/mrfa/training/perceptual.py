@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrfa.errors import InputError
+from mrfa.network.layers import AntiAliasDownsample
 
 VGG19_URL = "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth"
 # Convolutions of each block; pooling lies between the blocks. Each slice of the loss ends with a block's first ReLU.
@@ -30,19 +31,19 @@ class PerceptualLoss(nn.Module):
             raise InputError(f"the VGG-19 weights lack features.{absent[0]}: give torchvision's vgg19 weights file")
         self.layers.load_state_dict({name: value for name, value in wanted.items() if value is not None})
         self.requires_grad_(False)
+        self.pyramid = nn.ModuleList(AntiAliasDownsample(scale) for scale in SCALES)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor, target: Tensor) -> Tensor:
         """Scalar loss between `[B, 3, H, W]` images in [0, 1]."""
         loss = image.new_zeros(())
-        for scale in SCALES:
+        for scale, downsample in zip(SCALES, self.pyramid, strict=True):
             if min(image.shape[2:]) // scale < 16:
                 break
-            pair = [F.avg_pool2d(x, scale) if scale > 1 else x for x in (image, target)]
             with torch.no_grad():
-                wanted = self.features(pair[1])
-            for got, want in zip(self.features(pair[0]), wanted, strict=True):
+                wanted = self.features(downsample(target))
+            for got, want in zip(self.features(downsample(image)), wanted, strict=True):
                 loss = loss + F.l1_loss(got, want)
         return loss
 
