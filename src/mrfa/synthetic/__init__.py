@@ -1,0 +1,1 @@
+"""Synthetic talking heads with known motion."""
