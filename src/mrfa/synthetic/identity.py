@@ -101,8 +101,8 @@ class SyntheticHead:
             hair=hair,
             light=_draw_light(random),
             background=_draw_background(random, colours),
-            zoom=float(random.uniform(0.52, 0.62)),
-            centre=(float(random.uniform(-0.05, 0.05)), float(random.uniform(-0.1, 0.0))),
+            zoom=float(random.uniform(0.6, 0.72)),
+            centre=(float(random.uniform(-0.05, 0.05)), float(random.uniform(-0.12, 0.0))),
         )
 
 

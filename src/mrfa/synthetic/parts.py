@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mrfa.synthetic.face_motion import EYE_CENTRE_Z, EYE_RADIUS, JAW_DROP
-from mrfa.synthetic.shape import EYE_X, skull, smoothstep
+from mrfa.synthetic.shape import EYE_X, MOUTH_Y, skull, smoothstep
 from mrfa.synthetic.state import Expression
 from mrfa.synthetic.topology import grids
 
@@ -66,7 +66,7 @@ def mouth_interior(expression: Expression) -> dict[str, np.ndarray]:
     parts = {name: grid * [narrow, 1, 1] for name, grid in _INTERIOR.items()}
     parts["lower_teeth"] += drop
     parts["tongue"] += 0.95 * drop
-    parts["cavity"] += np.linspace(0, 0.7, len(parts["cavity"]))[:, None, None] * drop
+    parts["cavity"] += _CAVITY_FALL[..., None] * drop
     return parts
 
 
@@ -79,14 +79,26 @@ def _interior() -> dict[str, np.ndarray]:
     tongue = sheet("tongue", 0.15, -0.74, -0.9, 0.66, 2.0)
     tongue[..., 2] += np.linspace(-0.12, 0.08, len(tongue))[:, None]
     return {
-        "cavity": sheet("cavity", 0.4, -0.5, -0.95, 0.45, 1.2),
-        "upper_teeth": sheet("upper_teeth", 0.2, -0.6, -0.735, 0.82, 1.8),
-        "lower_teeth": sheet("lower_teeth", 0.18, -0.745, -0.86, 0.80, 1.9),
+        "cavity": _cavity(),
+        "upper_teeth": sheet("upper_teeth", 0.2, -0.58, -0.735, 0.84, 1.7),
+        "lower_teeth": sheet("lower_teeth", 0.18, -0.745, -0.87, 0.82, 1.8),
         "tongue": tongue,
     }
 
 
+def _cavity() -> np.ndarray:
+    """A bowl: rings from deep in the mouth out to a rim behind lips and cheeks."""
+    grid = grids()["cavity"]
+    share = np.linspace(0, 1, grid.rows)[:, None]
+    around = np.linspace(0, 2 * np.pi, grid.columns)
+    x, y = 0.3 * share * np.cos(around), MOUTH_Y - 0.01 + 0.12 * share * np.sin(around)
+    depth = 0.25 + (0.82 - 1.5 * x**2 - 0.25) * share**2
+    return np.stack(np.broadcast_arrays(x, y, depth), axis=-1)
+
+
 _INTERIOR = _interior()
+# The upper rim stays with the skull, the lower goes with the jaw, and the deep end between.
+_CAVITY_FALL = smoothstep(0.5 - (_INTERIOR["cavity"][..., 1] - MOUTH_Y + 0.01) / 0.24)
 
 
 def ear(side: int) -> np.ndarray:

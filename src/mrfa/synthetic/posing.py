@@ -60,9 +60,7 @@ class Body:
         turned = (points - _PIVOT) @ state.pose.rotation.T + _PIVOT
         points += self._follows[:, None] * (turned - points)
         points += [state.pose.x, state.pose.y, state.pose.z]
-        nearness = 1 / (CAMERA_DISTANCE - points[:, 2])
-        scale = self._head.zoom * CAMERA_DISTANCE * nearness[:, None] * [1, -1]
-        return View(points, points[:, :2] * scale + self._head.centre, nearness)
+        return View(points, *project(self._head, points))
 
     def _share_of_turn(self) -> np.ndarray:
         """How far each vertex follows the head's turning: all of the head, none of the shoulders."""
@@ -73,3 +71,10 @@ class Body:
             follows[part] = smoothstep((level[part] - low) / (high - low))
         follows[grids()["torso"].vertices] = 0
         return follows
+
+
+def project(head: SyntheticHead, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the camera sees points `[n, 3]` of its frame: positions `[n, 2]` and nearness `[n]` as in `View`."""
+    nearness = 1 / (CAMERA_DISTANCE - points[:, 2])
+    scale = head.zoom * CAMERA_DISTANCE * nearness[:, None] * [1, -1]
+    return points[:, :2] * scale + head.centre, nearness

@@ -92,7 +92,7 @@ def _pixels_of(
     y_corners = points_px[:, 1][faces[drawn]]
     top = np.maximum(np.ceil(y_corners.min(1)), 0).astype(np.int64)
     bottom = np.minimum(np.floor(y_corners.max(1)), height - 1).astype(np.int64)
-    which, y = _expand(top, bottom)
+    which, y = expand(top, bottom)
     triangle = drawn[which]
     slope = planes.slope_x[triangle]
     level = planes.slope_y[triangle] * y[:, None] + planes.offset[triangle]
@@ -105,12 +105,12 @@ def _pixels_of(
     first = np.ceil(np.clip(left - 1e-9, 0, width)).astype(np.int64)
     last = np.floor(np.clip(right + 1e-9, -1, width - 1)).astype(np.int64)
     last[outside] = -1
-    row, x = _expand(first, last)
+    row, x = expand(first, last)
     return triangle[row], x, y[row]
 
 
-def _expand(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All integers of the ranges first..last, and for each the range that it comes from."""
+def expand(first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """All integers of the ranges first..last (int `[n]`): for each the range that it comes from, and itself."""
     count = np.maximum(last - first + 1, 0)
     source = np.repeat(np.arange(len(count)), count)
     start = np.cumsum(count) - count

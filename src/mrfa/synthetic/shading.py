@@ -40,13 +40,14 @@ def add_catch_lights(colour: np.ndarray, head: SyntheticHead, view: View, surfac
     for name in ("right_eye", "left_eye"):
         grid = grids()[name]
         points = view.points[grid.vertices]
-        # The mirror image lies where the eyeball's normal halves the angle; the nearest vertex tells where that projects.
-        nearest = grid.first + int((points @ half).argmax())
-        x, y = (view.positions[nearest] + 1) * ((size - 1) / 2)
+        # The mirror image lies where the eyeball reaches farthest along the direction that halves the angle.
+        reach = points @ half
+        near = np.exp((reach - reach.max()) / 0.006)
+        x, y = (near @ view.positions[grid.vertices] / near.sum() + 1) * ((size - 1) / 2)
         rows, columns = np.nonzero(mesh().part[surface.triangle] == list(grids()).index(name))
         seen = surface.triangle[rows, columns] >= 0
         rows, columns = rows[seen], columns[seen]
-        radius = 0.022 * head.zoom * size / 2
+        radius = 0.017 * head.zoom * size / 2
         glow = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * radius**2))
         colour[rows, columns] += 0.9 * glow[:, None]
 
@@ -75,7 +76,7 @@ def _shelter(view: View, expression: Expression) -> np.ndarray:
         grid = grids()[name]
         height = view.points[grid.vertices, 1]
         share[grid.vertices] = np.interp((height - height.mean()) / EYE_RADIUS, [-0.5, -0.1, 0.5], [0.92, 1.0, 0.55])
-    inside = 0.45 + 0.4 * min(1.0, expression.mouth_open)
+    inside = 0.7 + 0.3 * min(1.0, expression.mouth_open)
     for name in ("cavity", "upper_teeth", "lower_teeth", "tongue"):
         share[grids()[name].vertices] = inside
     return share

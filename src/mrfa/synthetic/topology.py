@@ -61,7 +61,7 @@ _SHAPES = {
     "head": (len(HEAD_LEVELS), len(HEAD_ANGLES), False),
     "right_eye": (13, 15, False),
     "left_eye": (13, 15, False),
-    "cavity": (5, 7, True),
+    "cavity": (6, 17, True),
     "upper_teeth": (3, 13, True),
     "lower_teeth": (3, 13, True),
     "tongue": (5, 7, True),
@@ -128,8 +128,18 @@ def normals(points: np.ndarray) -> np.ndarray:
         right = np.empty_like(surface)
         right[:, 1:-1] = surface[:, 2:] - surface[:, :-2]
         right[:, 0], right[:, -1] = surface[:, 1] - surface[:, 0], surface[:, -1] - surface[:, -2]
-        result[grid.vertices] = _cross(down, right).reshape(-1, 3)
+        normal = _cross(down, right)
+        if name == "head":
+            _join_beside_slits(surface, normal)
+        result[grid.vertices] = normal.reshape(-1, 3)
     return result / np.maximum(np.sqrt(np.einsum("vc,vc->v", result, result)), 1e-9)[:, None]
+
+
+def _join_beside_slits(surface: np.ndarray, normal: np.ndarray) -> None:
+    """Where both rows of a slit lie in the same place the skin is whole, and so is its shading."""
+    for row in (EYE_ROW, MOUTH_ROW):
+        whole = (surface[row] == surface[row + 1]).all(-1)
+        normal[row, whole] = normal[row + 1, whole] = (normal[row] + normal[row + 1])[whole]
 
 
 @cache
