@@ -111,9 +111,11 @@ def _hidden(view: View, positions: np.ndarray, nearness: np.ndarray, size: int) 
     cell = np.minimum(y.astype(int), size - 1) * size + np.minimum(x.astype(int), size - 1)
     which, entry = expand(starts[cell], starts[cell + 1] - 1)
     triangle = triangles[entry]
-    weights = planes.at(triangle, x[which], y[which])
-    nearer = (weights * view.nearness[mesh().faces[triangle]]).sum(1) > nearness[which] * (1 + _NEARER)
-    return np.bincount(which, nearer & (weights >= 0).all(1), minlength=len(positions)) > 0
+    first, second, third = planes.at(triangle, x[which], y[which])
+    near = view.nearness[mesh().faces.T]
+    nearer = first * near[0, triangle] + second * near[1, triangle] + third * near[2, triangle] > nearness[which] * (1 + _NEARER)
+    inside = (first >= 0) & (second >= 0) & (third >= 0)
+    return np.bincount(which, nearer & inside, minlength=len(positions)) > 0
 
 
 def _triangles_by_cell(points_px: np.ndarray, drawn: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

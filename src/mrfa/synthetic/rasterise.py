@@ -28,7 +28,7 @@ class Planes(NamedTuple):
     """Screen-space weights of triangles as planes over the pixel grid.
 
     Attributes:
-        slope_x, slope_y, offset: float64 `[T, 3]`; corner k has the weight slope_x*x + slope_y*y + offset at pixel (x, y).
+        slope_x, slope_y, offset: float64 `[3, T]`; corner k has the weight slope_x*x + slope_y*y + offset at pixel (x, y).
         area: float64 `[T]`, twice the signed area in pixels, positive for triangles that face the camera.
     """
 
@@ -38,20 +38,19 @@ class Planes(NamedTuple):
     area: np.ndarray
 
     def at(self, triangle: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Screen-space weights `[n, 3]` of triangles `[n]` at pixel positions `[n]`; negative outside."""
-        slope_x, slope_y, offset = (part[triangle] for part in (self.slope_x, self.slope_y, self.offset))
-        return slope_x * x[:, None] + slope_y * y[:, None] + offset
+        """Screen-space weights `[3, n]` of triangles `[n]` at pixel positions `[n]`; negative outside."""
+        return self.slope_x[:, triangle] * x + self.slope_y[:, triangle] * y + self.offset[:, triangle]
 
 
 def screen_planes(points_px: np.ndarray, faces: np.ndarray) -> Planes:
     """Weight planes of the triangles `faces [T, 3]` with corners among `points_px [V, 2]`."""
-    corners = points_px[faces].astype(np.float64)
-    x, y = corners[..., 0], corners[..., 1]
-    next_x, next_y = x[:, [1, 2, 0]], y[:, [1, 2, 0]]
-    last_x, last_y = x[:, [2, 0, 1]], y[:, [2, 0, 1]]
+    # Corners come first in all arrays here: NumPy is slow along a last axis of three.
+    x, y = (np.ascontiguousarray(points_px[:, axis].astype(np.float64)[faces].T) for axis in (0, 1))
+    next_x, next_y = x[[1, 2, 0]], y[[1, 2, 0]]
+    last_x, last_y = x[[2, 0, 1]], y[[2, 0, 1]]
     offset = next_x * last_y - last_x * next_y
-    area = offset.sum(1)
-    scale = 1 / np.where(np.abs(area) < _EDGE_ON, np.inf, area)[:, None]
+    area = offset[0] + offset[1] + offset[2]
+    scale = 1 / np.where(np.abs(area) < _EDGE_ON, np.inf, area)
     return Planes((next_y - last_y) * scale, (last_x - next_x) * scale, offset * scale, area)
 
 
@@ -70,9 +69,9 @@ def rasterise(
     height, width = size
     planes = screen_planes(points_px, faces)
     drawn = np.flatnonzero((planes.area > _EDGE_ON) | (two_sided & (planes.area < -_EDGE_ON)))
-    triangle, x, y = _pixels_of(planes, points_px, faces, drawn, size)
-    weights = planes.at(triangle, x, y) * nearness[faces[triangle]]
-    near = weights.sum(1)
+    triangle, x, y = _pixels_of(planes, points_px[:, 1][faces[drawn]].T, drawn, size)
+    weights = planes.at(triangle, x, y) * np.ascontiguousarray(nearness[faces].T)[:, triangle]
+    near = weights[0] + weights[1] + weights[2]
     pixel = y * width + x
     depth = np.zeros(height * width)
     np.maximum.at(depth, pixel, near)
@@ -80,32 +79,34 @@ def rasterise(
     index = np.full(height * width, -1, np.int32)
     index[pixel[won]] = triangle[won]
     corner_weights = np.zeros((height * width, 3), np.float32)
-    corner_weights[pixel[won]] = weights[won] / near[won, None]
+    corner_weights[pixel[won]] = (weights[:, won] / near[won]).T
     return Surface(index.reshape(height, width), corner_weights.reshape(height, width, 3))
 
 
 def _pixels_of(
-    planes: Planes, points_px: np.ndarray, faces: np.ndarray, drawn: np.ndarray, size: tuple[int, int]
+    planes: Planes, levels: np.ndarray, drawn: np.ndarray, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every (triangle, x, y) such that the pixel's centre lies in the triangle, edges included."""
+    """Every (triangle, x, y) such that the pixel's centre lies in a drawn triangle, edges included.
+
+    Args:
+        levels: `[3, D]`, y of the corners of the triangles `drawn [D]`.
+    """
     height, width = size
-    y_corners = points_px[:, 1][faces[drawn]]
-    top = np.maximum(np.ceil(y_corners.min(1)), 0).astype(np.int64)
-    bottom = np.minimum(np.floor(y_corners.max(1)), height - 1).astype(np.int64)
-    which, y = expand(top, bottom)
+    first, second, third = levels
+    top = np.ceil(np.minimum(np.minimum(first, second), third))
+    bottom = np.floor(np.maximum(np.maximum(first, second), third))
+    which, y = expand(np.maximum(top, 0).astype(np.int64), np.minimum(bottom, height - 1).astype(np.int64))
     triangle = drawn[which]
-    slope = planes.slope_x[triangle]
-    level = planes.slope_y[triangle] * y[:, None] + planes.offset[triangle]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = -level / slope
-    # A row is inside where it is right of every rising edge and left of every falling one.
-    outside = ((slope == 0) & (level < 0)).any(1)
-    left = np.where(slope > 0, crossing, -np.inf).max(1)
-    right = np.where(slope < 0, crossing, np.inf).min(1)
-    first = np.ceil(np.clip(left - 1e-9, 0, width)).astype(np.int64)
-    last = np.floor(np.clip(right + 1e-9, -1, width - 1)).astype(np.int64)
-    last[outside] = -1
-    row, x = expand(first, last)
+    left, right = np.full(len(y), -0.5), np.full(len(y), width - 0.5)
+    for slope, slope_y, offset in zip(planes.slope_x, planes.slope_y, planes.offset, strict=True):
+        # A row is inside where it is right of every rising edge and left of every falling one.
+        across, level = slope[triangle], slope_y[triangle] * y + offset[triangle]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            crossing = -level / across
+        np.maximum(left, crossing, out=left, where=across > 0)
+        np.minimum(right, crossing, out=right, where=across < 0)
+        right[(across == 0) & (level < 0)] = -1
+    row, x = expand(np.ceil(left - 1e-9).astype(np.int64), np.floor(right + 1e-9).astype(np.int64))
     return triangle[row], x, y[row]
 
 
