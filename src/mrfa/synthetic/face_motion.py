@@ -6,7 +6,7 @@ import numpy as np
 
 from mrfa.synthetic.shape import EYE_X, MOUTH_Y, Features, bump, neutral_head, smoothstep
 from mrfa.synthetic.state import Expression
-from mrfa.synthetic.topology import EYE_ROW, MOUTH_ROW
+from mrfa.synthetic.topology import EYE_ROW, HEAD_LEVELS, MOUTH_ROW
 
 EYE_RADIUS = 0.19
 EYE_CENTRE_Z = 0.60
@@ -45,8 +45,9 @@ class FaceMotion:
         self._lids = {name: self._lids_at(side, features) for name, side in (("right", -1), ("left", 1))}
         x, y = self.neutral[..., 0], self.neutral[..., 1]
         front = smoothstep(self.neutral[..., 2] / 0.3)
-        self._jaw = (self._jaw_weight(x, y) * front)[..., None] * JAW_DROP
+        self._jaw = (self._jaw_weight(x) * front)[..., None] * JAW_DROP
         self._smile = self._smile_shift(x, y) * front[..., None]
+        self._parting = self._parting_shift(x, y) * front[..., None]
         self._pucker = self._pucker_shift(x, y) * front[..., None]
         lift = 0.085 * bump(np.maximum(np.abs(x) - 0.3, 0) / 0.2, np.maximum(np.abs(y - 0.22) - 0.03, 0) / 0.11) * front
         self._brows = np.stack([0 * lift, lift, 0.15 * lift], axis=-1)
@@ -57,6 +58,7 @@ class FaceMotion:
             self.neutral
             + expression.mouth_open * self._jaw
             + expression.smile * self._smile
+            + max(0.0, expression.smile - 0.3) * self._parting
             + expression.pucker * self._pucker
             + expression.brow_raise * self._brows
         ).reshape(-1, 3)
@@ -102,9 +104,11 @@ class FaceMotion:
         """x in half widths of the mouth: 1 at the corners."""
         return np.abs(x) / np.abs(self.neutral[MOUTH_ROW, self._column_at(MOUTH_ROW, _MOUTH_HALF_WIDTH), 0])
 
-    def _jaw_weight(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def _jaw_weight(self, x: np.ndarray) -> np.ndarray:
         """How much of the jaw's drop each vertex shares; differs between the lips, and is the same beyond the corners."""
         across = self._across_mouth(x)
+        # By rows, not by y: rows rise towards the ears, and beyond the corners the skin must stay whole.
+        y = HEAD_LEVELS[:, None]
         corner = 0.42
         beside = corner * np.where(across < 1, smoothstep(across) ** 2, bump((across - 1) / 1.6))
         above = beside * bump((y - MOUTH_Y) / 0.3) - 0.1 * np.maximum(1 - across**2, 0) * bump((y - MOUTH_Y) / 0.08)
@@ -120,6 +124,11 @@ class FaceMotion:
         middle = bump(x / 0.2, (y - MOUTH_Y) / 0.12)
         lift = 0.075 * pull + 0.035 * cheek - 0.012 * middle
         return np.stack([side * 0.06 * pull, lift, -0.05 * pull + 0.03 * cheek - 0.02 * middle], axis=-1)
+
+    def _parting_shift(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """A broad smile parts the lips."""
+        lip = np.maximum(1 - self._across_mouth(x) ** 2, 0) * bump((y - MOUTH_Y) / 0.12)
+        return np.stack([0 * x, lip * np.where(self._upper_side[:, 1:], 0.055, -0.04), 0 * x], axis=-1)
 
     def _pucker_shift(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         around = bump(np.maximum(np.abs(x) - 0.18, 0) / 0.16, (y - MOUTH_Y) / 0.17)

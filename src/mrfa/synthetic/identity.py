@@ -157,7 +157,7 @@ def _draw_marks(random: np.random.Generator, male: bool, grown: bool) -> Marks:
         beard=float(random.uniform(0.25, 0.85) if bearded else random.uniform(0, 0.12) * male),
         moustache=float(random.uniform(0.2, 0.8) if bearded else random.uniform(0, 0.12) * male),
         blush=float(random.uniform(0.2, 0.9)),
-        freckles=float(max(0.0, random.uniform(-1.0, 0.6))),
+        freckles=float(max(0.0, random.uniform(-1.0, 0.5))),
     )
 
 
@@ -178,9 +178,7 @@ def _draw_light(random: np.random.Generator) -> Light:
     warmth = random.uniform(-0.06, 0.06) * np.array([1, 0.1, -1])
     strength = random.uniform(0.55, 0.8)
     direction = (float(np.sin(turn) * np.cos(rise)), float(np.sin(rise)), float(np.cos(turn) * np.cos(rise)))
-    lamp = strength * (1 + warmth)
-    around = (1.08 - strength) * (1 - warmth)
-    return Light(direction, (float(lamp[0]), float(lamp[1]), float(lamp[2])), (float(around[0]), float(around[1]), float(around[2])))
+    return Light(direction, _tuple(strength * (1 + warmth)), _tuple((1.08 - strength) * (1 - warmth)))
 
 
 def _draw_background(random: np.random.Generator, colours: Colours) -> tuple[Colour, Colour]:

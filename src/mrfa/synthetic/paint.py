@@ -5,9 +5,9 @@ from functools import cache
 import cv2
 import numpy as np
 
-from mrfa.synthetic.paint_skin import paint_head
 from mrfa.synthetic.identity import SyntheticHead
 from mrfa.synthetic.noise import noise, strands
+from mrfa.synthetic.paint_skin import paint_head
 from mrfa.synthetic.parts import EYE_AZIMUTH, EYE_ELEVATION, IRIS_ANGLE, neck, torso
 from mrfa.synthetic.shape import smoothstep
 from mrfa.synthetic.topology import grids, mesh

@@ -23,15 +23,16 @@ def paint_head(head: SyntheticHead, points: np.ndarray, random: np.random.Genera
     colour = _blush(colour, x, y, front, head)
     colour = colour * (1 - front * _shade(x, y, head))[..., None]
     colour = _freckles(colour, x, y, front, head, random)
-    colour = _mix(colour, np.array(head.colours.hair) * 0.8, _beard(x, y, z, head) * (0.7 + 0.6 * noise(shape, 3, random)))
-    colour = _mix(colour, np.array(head.colours.lips) * (0.93 + 0.14 * noise(shape, 8, random))[..., None], front * lip_mask(x, y, head))
+    strands = 0.55 + 0.9 * noise(shape, 4, random)
+    hair, lips = np.array(head.colours.hair), np.array(head.colours.lips)
+    colour = _mix(colour, hair * 0.8, _beard(x, y, z, head) * (0.7 + 0.6 * noise(shape, 3, random)))
+    colour = _mix(colour, lips * (0.93 + 0.14 * noise(shape, 8, random))[..., None], front * _lips(x, y, head))
     colour = _mix(colour, _DARK, front * _lines(x, y))
-    hairs = 0.55 + 0.9 * noise(shape, 4, random)
-    colour = _mix(colour, np.array(head.colours.brows), front * _brows(x, y, head) * hairs)
-    return _mix(colour, np.array(head.colours.hair) * (0.65 + 0.5 * noise(shape, 4, random))[..., None], _scalp(points, head))
+    colour = _mix(colour, np.array(head.colours.brows), front * _brows(x, y, head) * strands)
+    return _mix(colour, hair * (0.35 + 0.55 * strands)[..., None], _scalp(points, head))
 
 
-def lip_mask(x: np.ndarray, y: np.ndarray, head: SyntheticHead) -> np.ndarray:
+def _lips(x: np.ndarray, y: np.ndarray, head: SyntheticHead) -> np.ndarray:
     """1 on the red of the lips, 0 elsewhere, soft at its border."""
     full = 1 + 0.25 * head.features.lips
     across = np.clip(np.abs(x) / 0.25, 0, 1)
@@ -58,7 +59,7 @@ def _shade(x: np.ndarray, y: np.ndarray, head: SyntheticHead) -> np.ndarray:
     side = np.abs(x)
     tip = -0.4 - 0.04 * head.features.nose_length
     socket = 0.16 * bump((side - 0.24) / 0.13, (y - 0.07) / 0.08) + 0.10 * bump((side - EYE_X) / 0.16, (y + 0.1) / 0.05)
-    crease = 0.28 * bump((side - EYE_X) / 0.15, (y - 0.085 - 0.35 * (side - EYE_X) ** 2 * -4) / 0.012)
+    crease = 0.28 * bump((side - EYE_X) / 0.15, (y - 0.085 + 1.4 * (side - EYE_X) ** 2) / 0.012)
     nose = 0.20 * bump((side - 0.15) / 0.045, (y + 0.2) / 0.2) + 0.30 * bump(side / 0.13, (y - tip + 0.115) / 0.035)
     wing = 0.25 * bump((side - 0.175) / 0.02, (y - tip + 0.03) / 0.05)
     fold = 0.10 * bump((side - 0.22 - 0.35 * np.clip(-0.48 - y, 0, 0.3)) / 0.03, (y + 0.58) / 0.12)
@@ -90,7 +91,7 @@ def _brows(x: np.ndarray, y: np.ndarray, head: SyntheticHead) -> np.ndarray:
 def _freckles(
     colour: np.ndarray, x: np.ndarray, y: np.ndarray, front: np.ndarray, head: SyntheticHead, random: np.random.Generator
 ) -> np.ndarray:
-    spots = smoothstep((noise(x.shape, 4, random) - 0.72) / 0.15)
+    spots = smoothstep((noise(x.shape, 5, random) - 0.78) / 0.2)
     where = bump(x / 0.45, (y + 0.28) / 0.2) * front * head.marks.freckles
     return colour * (1 - (spots * where)[..., None] * np.array([0.3, 0.42, 0.5]))
 

@@ -76,12 +76,12 @@ def _interior() -> dict[str, np.ndarray]:
         x, y = np.linspace(-half, half, grid.columns), np.linspace(top, bottom, grid.rows)[:, None]
         return np.stack(np.broadcast_arrays(x, y, depth - bend * x**2), axis=-1)
 
-    tongue = sheet("tongue", 0.15, -0.74, -0.9, 0.66, 2.0)
+    tongue = sheet("tongue", 0.15, -0.75, -0.86, 0.66, 2.0)
     tongue[..., 2] += np.linspace(-0.12, 0.08, len(tongue))[:, None]
     return {
         "cavity": _cavity(),
-        "upper_teeth": sheet("upper_teeth", 0.2, -0.58, -0.735, 0.84, 1.7),
-        "lower_teeth": sheet("lower_teeth", 0.18, -0.745, -0.87, 0.82, 1.8),
+        "upper_teeth": sheet("upper_teeth", 0.2, -0.6, -0.76, 0.835, 1.7),
+        "lower_teeth": sheet("lower_teeth", 0.18, -0.765, -0.84, 0.80, 1.8),
         "tongue": tongue,
     }
 
@@ -92,7 +92,7 @@ def _cavity() -> np.ndarray:
     share = np.linspace(0, 1, grid.rows)[:, None]
     around = np.linspace(0, 2 * np.pi, grid.columns)
     x, y = 0.3 * share * np.cos(around), MOUTH_Y - 0.01 + 0.12 * share * np.sin(around)
-    depth = 0.25 + (0.82 - 1.5 * x**2 - 0.25) * share**2
+    depth = 0.42 + (0.82 - 1.5 * x**2 - 0.42) * share**2
     return np.stack(np.broadcast_arrays(x, y, depth), axis=-1)
 
 
@@ -150,19 +150,18 @@ def hair(style: HairStyle, seed: int) -> np.ndarray:
     share = np.linspace(0, 1, grid.rows)[:, None]
     end = _hair_end(style, np.degrees(np.abs(angle))) + 0.02 * random.standard_normal(grid.columns) * (0.5 + style.waves)
     end[-1] = end[0]
-    volume = max(style.volume, 0.0)
-    level = (1.13 + volume) * (1 - share**1.35) + end * share**1.35
+    level = (1.13 + style.volume) * (1 - share**1.35) + end * share**1.35
     # Thin at the hairline; full where it hangs.
     hanging = smoothstep((0.15 - end) / 0.5)
     edge = 1 - smoothstep((share - 0.55) / 0.45) * (1 - 0.7 * hanging)
-    thickness = 0.012 + volume * edge + 0.006 * random.standard_normal((1, grid.columns)) * style.waves
+    thickness = 0.012 + style.volume * edge + 0.006 * random.standard_normal((1, grid.columns)) * style.waves
     thickness = thickness + 0.02 * style.waves * np.sin(9 * share + 2 * np.cumsum(random.standard_normal(grid.columns))) * share
     surface = skull(np.maximum(level, -0.05), np.broadcast_to(angle, level.shape), thickness)
     surface[..., 1] = level
     below = np.maximum(-0.05 - level, 0)
     surface[..., ::2] *= (1 - 0.08 * below)[..., None]
     if style.volume <= 0:
-        surface *= 0.9
+        surface *= 0.9  # inside the head, out of sight
     return surface
 
 

@@ -4,8 +4,8 @@ from functools import cache
 
 import numpy as np
 
-from mrfa.synthetic.identity import Light, SyntheticHead
 from mrfa.synthetic.face_motion import EYE_RADIUS
+from mrfa.synthetic.identity import Light, SyntheticHead
 from mrfa.synthetic.posing import View
 from mrfa.synthetic.rasterise import Surface
 from mrfa.synthetic.state import Expression
@@ -22,10 +22,11 @@ def light_on(light: Light, view: View, expression: Expression) -> np.ndarray:
     half = direction + _TOWARDS_CAMERA
     half = half / np.linalg.norm(half)
     lamp = np.clip(0.25 + 0.75 * (normal @ direction), 0, 1)
-    around = 1 + 0.12 * normal[:, 1] * bool(any(light.colour))
     gloss = np.clip(normal @ half, 0, 1) ** 18 * _gloss() * max(light.colour)
-    lit = np.array(light.ambient) * around[:, None] + np.array(light.colour) * lamp[:, None]
+    lit = np.array(light.ambient) + np.array(light.colour) * lamp[:, None]
     if any(light.colour):
+        # More light from above than from below, and less behind lids and lips.
+        lit = lit + 0.12 * np.array(light.ambient) * normal[:, 1:2]
         lit *= _shelter(view, expression)[:, None]
     return np.concatenate([lit, gloss[:, None]], axis=1)
 
@@ -45,8 +46,6 @@ def add_catch_lights(colour: np.ndarray, head: SyntheticHead, view: View, surfac
         near = np.exp((reach - reach.max()) / 0.006)
         x, y = (near @ view.positions[grid.vertices] / near.sum() + 1) * ((size - 1) / 2)
         rows, columns = np.nonzero(mesh().part[surface.triangle] == list(grids()).index(name))
-        seen = surface.triangle[rows, columns] >= 0
-        rows, columns = rows[seen], columns[seen]
         radius = 0.017 * head.zoom * size / 2
         glow = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * radius**2))
         colour[rows, columns] += 0.9 * glow[:, None]

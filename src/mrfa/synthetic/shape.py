@@ -79,9 +79,8 @@ def neutral_head(features: Features) -> np.ndarray:
         points[ring, :, ::2] *= share
         points[ring, :, 1] += 0.06 * (1 - share)
     front = smoothstep(np.cos(angle) / 0.5)
-    points[: len(HEAD_LEVELS) - len(UNDERSIDE), :, 2] += (front * _relief(points[..., 0], points[..., 1], features))[
-        : len(HEAD_LEVELS) - len(UNDERSIDE)
-    ]
+    seen = points[: len(HEAD_LEVELS) - len(UNDERSIDE)]
+    seen[..., 2] += front[: len(seen)] * _relief(seen[..., 0], seen[..., 1], features)
     return points
 
 
@@ -92,17 +91,30 @@ def _section(level: np.ndarray, thickness: np.ndarray | float) -> tuple[np.ndarr
     rise = np.clip((level - 0.2) / (grown - 0.2), 0, 1)
     crown = np.sqrt(np.maximum(1 - rise**2.3, 0))
     table = np.array([-1.15, -1.05, -0.9, -0.72, -0.5, -0.25, 0.0, 0.2])
-    half = np.interp(level, table, [0.49, 0.56, 0.61, 0.65, 0.69, 0.715, 0.735, 0.745])
-    front = np.interp(level, table, [0.66, 0.75, 0.80, 0.84, 0.85, 0.86, 0.88, 0.90])
-    back = np.interp(level, table, [0.2, 0.3, 0.4, 0.5, 0.66, 0.84, 0.92, 0.95])
+    half = _curve(level, table, [0.49, 0.56, 0.61, 0.65, 0.69, 0.715, 0.735, 0.745])
+    front = _curve(level, table, [0.66, 0.75, 0.80, 0.84, 0.85, 0.86, 0.88, 0.90])
+    back = _curve(level, table, [0.2, 0.3, 0.4, 0.5, 0.66, 0.84, 0.92, 0.95])
     centre = -0.1 * rise**2
     return (half + thickness) * crown, (front + thickness) * crown, (back + thickness) * crown, centre
+
+
+def _curve(x: np.ndarray, knots: np.ndarray, values: list[float]) -> np.ndarray:
+    """A smooth curve through values at knots (a cubic Hermite spline), constant beyond them: `np.interp` without its kinks."""
+    heights = np.array(values)
+    slopes = np.gradient(heights, knots)
+    x = np.clip(x, knots[0], knots[-1])
+    low = np.clip(np.searchsorted(knots, x, side="right") - 1, 0, len(knots) - 2)
+    span = knots[low + 1] - knots[low]
+    t = (x - knots[low]) / span
+    rise = smoothstep(t)
+    bend = t * (1 - t) * span * ((1 - t) * slopes[low] - t * slopes[low + 1])
+    return heights[low] + rise * (heights[low + 1] - heights[low]) + bend
 
 
 def _relief(x: np.ndarray, y: np.ndarray, features: Features) -> np.ndarray:
     """How far the features stand out of the skull along z."""
     side = np.abs(x)
-    eye = -0.11 * bump((side - EYE_X) / 0.17, (y - 0.0) / 0.12)
+    eye = -0.11 * bump((side - EYE_X) / 0.17, y / 0.12)
     bridge_side = -0.05 * bump((side - 0.15) / 0.08, (y + 0.02) / 0.12)
     brow = (0.035 + 0.02 * features.brow_ridge) * bump((side - 0.27) / 0.22, (y - 0.2) / 0.09)
     cheek = (0.045 + 0.03 * features.cheeks) * bump((side - 0.42) / 0.17, (y + 0.33) / 0.17)
@@ -117,7 +129,7 @@ def _nose(x: np.ndarray, y: np.ndarray, features: Features) -> np.ndarray:
     tip_y = -0.4 - 0.04 * features.nose_length
     height = 0.235 + 0.035 * features.nose_height
     along = np.clip((0.12 - y) / (0.12 - tip_y), 0, None)
-    ridge = np.where(along < 1, height * smoothstep(along * 0.75 + 0.0) / smoothstep(np.array(0.75)), height)
+    ridge = np.where(along < 1, height * smoothstep(along * 0.75) / smoothstep(np.array(0.75)), height)
     ridge = ridge * smoothstep((y - (tip_y - 0.115)) / 0.1)
     width = (0.062 + 0.045 * np.clip(along, 0, 1) ** 2) * (1 + 0.12 * features.nose_width)
     wing = (np.abs(x) - 0.115 * (1 + 0.15 * features.nose_width)) / 0.05
