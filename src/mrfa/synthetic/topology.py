@@ -72,6 +72,9 @@ _SHAPES = {
     "hair": (26, 49, True),
 }
 
+# Grids whose first row is a single point, which has no direction of its own.
+_STARTS_AT_A_POINT = {"head", "hair", "right_ear", "left_ear", "cavity"}
+
 
 @cache
 def grids() -> dict[str, Grid]:
@@ -131,6 +134,8 @@ def normals(points: np.ndarray) -> np.ndarray:
         normal = _cross(down, right)
         if name == "head":
             _join_beside_slits(surface, normal)
+        if name in _STARTS_AT_A_POINT:
+            normal[0] = normal[1]
         result[grid.vertices] = normal.reshape(-1, 3)
     return result / np.maximum(np.sqrt(np.einsum("vc,vc->v", result, result)), 1e-9)[:, None]
 
