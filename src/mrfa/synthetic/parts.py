@@ -150,12 +150,12 @@ def hair(style: HairStyle, seed: int) -> np.ndarray:
     share = np.linspace(0, 1, grid.rows)[:, None]
     end = _hair_end(style, np.degrees(np.abs(angle))) + 0.02 * random.standard_normal(grid.columns) * (0.5 + style.waves)
     end[-1] = end[0]
-    level = (1.13 + style.volume) * (1 - share**1.35) + end * share**1.35
     # Thin at the hairline; full where it hangs.
     hanging = smoothstep((0.15 - end) / 0.5)
     edge = 1 - smoothstep((share - 0.55) / 0.45) * (1 - 0.7 * hanging)
     thickness = 0.012 + style.volume * edge + 0.006 * random.standard_normal((1, grid.columns)) * style.waves
     thickness = thickness + 0.02 * style.waves * np.sin(9 * share + 2 * np.cumsum(random.standard_normal(grid.columns))) * share
+    level = (1.13 + thickness[0]) * (1 - share**1.35) + end * share**1.35
     surface = skull(np.maximum(level, -0.05), np.broadcast_to(angle, level.shape), thickness)
     surface[..., 1] = level
     below = np.maximum(-0.05 - level, 0)
