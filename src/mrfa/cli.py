@@ -183,6 +183,25 @@ def demo(
     _report(output, result.frames, result.warnings)
 
 
+@app.command()
+def synthesize(
+    folder: Annotated[Path, typer.Argument(help="Folder for the clips.")],
+    clips: Annotated[int, typer.Option(help="Clips, each of another head.", min=1)] = 10,
+    frames: Annotated[int, typer.Option(help="Frames a clip, 25 a second.", min=1)] = 100,
+    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.", min=32, max=2048)] = 256,
+    seed: Annotated[int, typer.Option(help="Other seeds give other heads.", min=0)] = 0,
+    truth: Annotated[bool, typer.Option(help="Write landmarks, angles and expressions beside each clip.")] = True,
+) -> None:
+    """Write clips of synthetic talking heads whose motion is known."""
+    with _progress() as on_progress:
+        from mrfa.synthetic.dataset import synthesize_clips
+
+        written = synthesize_clips(
+            folder, clips=clips, frames=frames, size=size, seed=seed, truth=truth, on_progress=on_progress
+        )
+    typer.echo(f"{folder}: {len(written)} clips")
+
+
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """A progress bar a stage on standard error, with frames a second and the time left."""
