@@ -88,11 +88,19 @@ class FaceLandmarker:
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         """Landmarks of a uint8 RGB picture `[H, W, 3]`: float32 `[478, 2]` in pixels (x, y), or None without a face."""
+        points = self.in_space(image)
+        return None if points is None else np.ascontiguousarray(points[:, :2])
+
+    def in_space(self, image: np.ndarray) -> np.ndarray | None:
+        """Landmarks with their depth: float32 `[478, 3]` in pixels (x right, y down, z away), or None without a face.
+
+        Depth is estimated, with its zero near the head's middle and about the scale of x.
+        """
         found = self._mesh.process(np.ascontiguousarray(image)).multi_face_landmarks
         if not found:
             return None
         height, width = image.shape[:2]
-        points = [(point.x * width - 0.5, point.y * height - 0.5) for point in found[0].landmark]
+        points = [(point.x * width - 0.5, point.y * height - 0.5, point.z * width) for point in found[0].landmark]
         return np.asarray(points, np.float32)
 
     def close(self) -> None:

@@ -1,0 +1,25 @@
+"""Confidence intervals over clips."""
+
+import numpy as np
+
+
+def bootstrap_interval(
+    values: np.ndarray, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean (Efron 1979).
+
+    Clips are the units that are drawn again, not frames: frames of one clip are alike.
+
+    Args:
+        values: a figure a clip, `[C]`, at least one, all finite.
+        level: share of the resampled means inside.
+        resamples: how many.
+        seed: the same seed gives the same interval.
+
+    Returns:
+        Lower and upper end; both the value itself where there is only one.
+    """
+    rng = np.random.default_rng(seed)
+    means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

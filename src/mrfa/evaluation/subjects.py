@@ -1,0 +1,98 @@
+"""What makes the pictures that are judged: a network of ours, or result videos made elsewhere."""
+
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from mrfa.animation.motion import transfer_motion
+from mrfa.data.clips import VIDEO_SUFFIXES, read_clip
+from mrfa.data.tensors import to_pictures, to_tensor
+from mrfa.errors import InputError
+from mrfa.evaluation.baselines import repeated_source
+from mrfa.evaluation.trials import Trial
+from mrfa.network.model import Network
+
+BATCH = 8
+
+
+class Subject(Protocol):
+    """Makes pictures of a trial by one or more methods, `result` among them."""
+
+    size: int
+
+    def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
+        """Pictures by method.
+
+        Args:
+            trial: what is asked for.
+            source: portrait, uint8 RGB `[S, S, 3]`.
+            clip: all driving frames, `[T, S, S, 3]`.
+            frames: numbers of the driving frames that are judged, F of them.
+
+        Returns:
+            `[F, S, S, 3]` for each method.
+
+        Raises:
+            InputError: there are none.
+        """
+        ...
+
+
+class NetworkSubject:
+    """A network, and beside it what it has to beat: the source repeated, and its own coarse motion.
+
+    Args:
+        network: in evaluation mode, on any device.
+        relative: add the driver's motion since its first frame to the portrait's own keypoints, otherwise take the driver's.
+    """
+
+    def __init__(self, network: Network, *, relative: bool) -> None:
+        self.network = network
+        self.relative = relative
+        self.size = network.config.image_size
+
+    @torch.inference_mode()
+    def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
+        """See `Subject`."""
+        network, device = self.network, next(self.network.parameters()).device
+        encoded = network.encode_source(to_tensor(source[None], device))
+        initial = network.detect(to_tensor(clip[:1], device))
+        found: dict[str, list[np.ndarray]] = {"coarse": [], "result": []}
+        for start in range(0, len(frames), BATCH):
+            driving = network.detect(to_tensor(clip[frames[start : start + BATCH]], device))
+            keypoints = transfer_motion(encoded.keypoints, driving, initial, relative=self.relative)
+            for method, pictures in found.items():
+                output = network.animate(encoded, keypoints, coarse_only=method == "coarse")
+                pictures.append(to_pictures(output.image))
+        return {"source": repeated_source(source, len(frames))} | {name: np.concatenate(found[name]) for name in found}
+
+
+class VideoSubject:
+    """Result videos of another method, named like the trials, one frame a driving frame.
+
+    Args:
+        folder: of videos, or of folders of pictures.
+        size: side of the pictures that are judged.
+    """
+
+    def __init__(self, folder: Path, *, size: int = 256) -> None:
+        if not folder.is_dir():
+            raise InputError(f"no folder of result videos at {folder}")
+        self.folder = folder
+        self.size = size
+
+    def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
+        """See `Subject`."""
+        path = self._find(trial.name)
+        video = read_clip(path, self.size)
+        if len(video) != len(clip):
+            raise InputError(f"{path} has {len(video)} frames, its driving clip {trial.driving} has {len(clip)}")
+        return {"source": repeated_source(source, len(frames)), "result": video[frames]}
+
+    def _find(self, name: str) -> Path:
+        for path in sorted(self.folder.glob(f"{name}*")):
+            if path.stem == name and (path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()):
+                return path
+        raise InputError(f"no result video {name}.mp4 in {self.folder}")
