@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mrfa.backbones import FeatureLayers, feature_layers
 from mrfa.config import AugmentationConfig, Config, ObjectiveConfig
 from mrfa.data.guidance import GROUP_INDEX, MIRRORED_GROUPS
 from mrfa.errors import InputError
@@ -13,7 +14,7 @@ from mrfa.training.augmentation import Pair, augment, plain
 from mrfa.training.guidance import guidance_loss, opening_loss, region_weights
 from mrfa.training.objective import Objective
 from mrfa.training.pairs import PairBatch
-from mrfa.training.perceptual import PerceptualLoss, load_perceptual_loss
+from mrfa.training.perceptual import load_perceptual_loss
 from mrfa.training.pyramid_loss import pyramid_loss
 
 GROUPS = len(GROUP_INDEX)
@@ -133,9 +134,7 @@ def test_discriminator_and_generator_learn_apart() -> None:
 @pytest.fixture(scope="module")
 def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of torchvision's names and shapes, random values."""
-    from mrfa.training import perceptual
-
-    layers = perceptual._feature_layers()
+    layers = feature_layers("vgg19")
     path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
     torch.save({f"features.{name}": value for name, value in layers.state_dict().items()}, path)
     return path
@@ -152,13 +151,13 @@ def test_perceptual_loss_reads_torchvisions_format(vgg_file: Path) -> None:
 
 
 def test_perceptual_loss_without_its_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no VGG-19 weights at .*missing\.pth"):
+    with pytest.raises(InputError, match=r"no weights at .*missing\.pth"):
         load_perceptual_loss(str(tmp_path / "missing.pth"))
     (tmp_path / "bad.pth").write_bytes(b"no weights")
     with pytest.raises(InputError, match="not a weights file"):
         load_perceptual_loss(str(tmp_path / "bad.pth"))
     with pytest.raises(InputError, match="lack features"):
-        PerceptualLoss({})
+        FeatureLayers("vgg19", {})
 
 
 def test_paper_objective_has_no_extras(vgg_file: Path, tiny_network: Network) -> None:

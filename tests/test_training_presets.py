@@ -9,9 +9,9 @@ pytest.importorskip("lightning")
 
 from conftest import tiny_preset
 
+from mrfa.backbones import feature_layers
 from mrfa.config import ObjectiveConfig, PartDropoutConfig, preset_names
 from mrfa.network.model import Network
-from mrfa.training import perceptual
 from mrfa.training.augmentation import Pair
 from mrfa.training.dropout import part_dropout
 from mrfa.training.module import TrainingModule
@@ -25,7 +25,7 @@ TRAINING_PRESETS = [name for name in preset_names() if name.startswith(("voxcele
 @pytest.fixture(scope="module")
 def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of torchvision's names and shapes, random values."""
-    state = {f"features.{name}": value for name, value in perceptual._feature_layers().state_dict().items()}
+    state = {f"features.{name}": value for name, value in feature_layers("vgg19").state_dict().items()}
     path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
     torch.save(state, path)
     return path

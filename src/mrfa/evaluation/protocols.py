@@ -147,7 +147,7 @@ def _judged(plan: Plan, trial: Trial, frames: "tuple[np.ndarray, np.ndarray] | I
     values: Values = {}
     features: Values = {}
     for method, made in pictures.items():
-        seen = Frames(source, clip[numbers], made)
+        seen = Frames(source, clip[numbers], made, cross_identity=trial.source != trial.driving)
         for judge in plan.judges:
             if isinstance(judge, SetJudge):
                 features.setdefault(method, {})[judge.name] = judge.features(seen)

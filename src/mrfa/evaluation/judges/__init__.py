@@ -114,13 +114,63 @@ def _auh_mediapipe(needs: Needs) -> Judge:
     return auh_judge(shared_face_mesh())
 
 
+def _lpips_vgg(needs: Needs) -> Judge:
+    from mrfa.evaluation.judges.lpips import lpips_judge
+
+    return lpips_judge("vgg16", variant=needs.variant, weights=needs.weights, device=needs.device)
+
+
+def _lpips_alexnet(needs: Needs) -> Judge:
+    from mrfa.evaluation.judges.lpips import lpips_judge
+
+    return lpips_judge("alexnet", variant=needs.variant, weights=needs.weights, device=needs.device)
+
+
+def _akd_face_alignment(needs: Needs) -> Judge:
+    from mrfa.evaluation.judges.face_alignment_judge import AKDJudge, load_detector
+
+    return AKDJudge(load_detector(needs.device))
+
+
+def _aed(needs: Needs) -> Judge:
+    from mrfa.evaluation.judges.face_mesh import shared_face_mesh
+    from mrfa.evaluation.judges.identity import aed_judge
+
+    return aed_judge(shared_face_mesh(), weights=needs.weights)
+
+
+def _ard_py_feat(needs: Needs) -> Judge:
+    from mrfa.evaluation.judges.py_feat import PyFeatJudge, load_detector
+
+    return PyFeatJudge("ARD (py-feat)", load_detector(needs.device))
+
+
+def _auh_py_feat(needs: Needs) -> Judge:
+    from mrfa.evaluation.judges.py_feat import PyFeatJudge, load_detector
+
+    return PyFeatJudge("AUH (py-feat)", load_detector(needs.device))
+
+
+def _fid(needs: Needs) -> SetJudge:
+    from mrfa.evaluation.judges.fid import fid_judge
+
+    return fid_judge(weights=needs.weights, device=needs.device)
+
+
 _LOADERS: dict[str, Callable[[Needs], Judge | SetJudge]] = {
     "L1": _l1,
     "PSNR": _psnr,
     "SSIM": _ssim,
+    "LPIPS (VGG)": _lpips_vgg,
+    "LPIPS (AlexNet)": _lpips_alexnet,
+    "AKD (face-alignment)": _akd_face_alignment,
     "AKD (mediapipe)": _akd_mediapipe,
     "mouth opening (mediapipe)": _mouth_mediapipe,
     "eye opening (mediapipe)": _eye_mediapipe,
+    "AED (OpenFace)": _aed,
+    "ARD (py-feat)": _ard_py_feat,
     "ARD (mediapipe)": _ard_mediapipe,
+    "AUH (py-feat)": _auh_py_feat,
     "AUH (mediapipe)": _auh_mediapipe,
+    "FID (Inception)": _fid,
 }

@@ -19,11 +19,13 @@ class Frames(NamedTuple):
         source: portrait, uint8 RGB `[S, S, 3]`.
         driving: `[F, S, S, 3]`; in self-reconstruction these are the true frames.
         generated: `[F, S, S, 3]`.
+        cross_identity: whether the driving frames show another person than the portrait.
     """
 
     source: np.ndarray
     driving: np.ndarray
     generated: np.ndarray
+    cross_identity: bool = False
 
 
 class JudgeUnavailableError(InputError):
@@ -74,3 +76,8 @@ class SetJudge(Protocol):
     def result(self, features: np.ndarray) -> float:
         """The figure of all clips' features `[sum of F, D]`."""
         ...
+
+
+def first_line(error: Exception) -> str:
+    """What another package's error says, in one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]
