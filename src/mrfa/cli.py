@@ -153,6 +153,21 @@ def evaluate_protocol(
     )
 
 
+@evaluate.command("motion")
+def evaluate_motion(
+    model: Annotated[str, typer.Argument(help="Model folder, or name of a bundled model.")],
+    heads: Annotated[int, typer.Option(help="Synthetic heads.", min=1)] = 40,
+    pairs: Annotated[int, typer.Option(help="Pairs of pictures of each head.", min=1, max=99)] = 6,
+    seed: Annotated[int, typer.Option(help="Of the first head.", min=0)] = 1000,
+    output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+) -> None:
+    """Compare the flows with the truth, on synthetic heads: coarse motion and every refinement, by region."""
+    from mrfa.evaluation.command import run_motion
+
+    run_motion(model, heads=heads, pairs=pairs, seed=seed, output=output, device=device)
+
+
 CropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the source.")]
 DrivingCropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the driver.")]
 ModelOption = Annotated[str, typer.Option(help="Bundled model or model folder.")]

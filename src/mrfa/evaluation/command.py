@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from mrfa.data.files import check_writable
 from mrfa.errors import InputError
 from mrfa.evaluation.contact_sheet import write_contact_sheet
+from mrfa.evaluation.motion import evaluate_motion, make_motion_table, summarise_motion
 from mrfa.evaluation.protocols import Protocol, evaluate_model
 from mrfa.evaluation.reconstruction import Evaluation, evaluate_reconstruction
 from mrfa.evaluation.report import make_table, summarise, to_json, write_json
@@ -36,7 +37,7 @@ def run_reconstruction(
         if path is not None:
             check_writable(path)
     network = load_model(model)
-    with _clips_bar() as progress:
+    with _bar("clips") as progress:
         evaluation = evaluate_reconstruction(
             network, data, frames_per_clip=frames_per_clip, clips=clips, progress=progress
         )
@@ -77,7 +78,7 @@ def run_protocol(
     """
     if variant not in ("standard", "paper"):
         raise InputError(f"no variant '{variant}': choose standard or paper")
-    with _clips_bar() as progress:
+    with _bar("clips") as progress:
         summary = evaluate_model(
             model,
             data,
@@ -98,12 +99,34 @@ def run_protocol(
     Console().print(make_protocol_table(summary))
 
 
+def run_motion(model: str, *, heads: int, pairs: int, seed: int, output: Path | None, device: str) -> None:
+    """Measure the flow against the truth with a progress bar, print a table, and write JSON if wanted.
+
+    Args:
+        output: JSON file.
+
+    The other arguments are those of `mrfa.evaluation.motion.evaluate_motion`.
+
+    Raises:
+        InputError: the model cannot be used, or the output cannot be written.
+    """
+    if output is not None:
+        check_writable(output)
+    network = load_model(model, device)
+    with _bar("heads") as progress:
+        scores = evaluate_motion(network, heads=heads, pairs=pairs, seed=seed, progress=progress)
+    summary = summarise_motion(scores)
+    Console().print(make_motion_table(summary, heads=heads, pairs=pairs))
+    if output is not None:
+        write_json(output, {"model": model, "heads": heads, "pairs": pairs, "seed": seed, "stages": summary})
+
+
 @contextmanager
-def _clips_bar() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar over clips, on standard error: standard output is for the table alone."""
+def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar over clips or heads, on standard error: standard output is for the table alone."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("clips", total=None)
+        task = bar.add_task(name, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
