@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
+from mrfa.cli_figures import figure
 from mrfa.errors import InputError
 
 app = typer.Typer(
@@ -90,6 +91,8 @@ def pack(
 
     typer.echo(f"packed {pack_clips(data, output, cache, size=256)} clips into {output}")
 
+
+app.add_typer(figure, name="figure")
 
 evaluate = typer.Typer(help="Measure how good a model is.", no_args_is_help=True)
 app.add_typer(evaluate, name="evaluate")

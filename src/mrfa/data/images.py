@@ -52,15 +52,25 @@ def write_image(path: str | Path, array: np.ndarray) -> None:
     path = Path(path)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"expected uint8 [H, W, 3], got {array.dtype} {list(array.shape)}")
-    picture_format = Image.registered_extensions().get(path.suffix.lower())
-    if picture_format is None or picture_format not in Image.SAVE:
-        raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is no picture format (use .png or .jpg)")
+    picture_format = format_of(path)
     options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in _JPEG_SUFFIXES else {}
     with replacing(path) as temporary:
         try:
             Image.fromarray(np.ascontiguousarray(array)).save(temporary, format=picture_format, **options)
         except OSError as error:
             raise InputError(f"cannot write {path}: {error}") from None
+
+
+def format_of(path: Path) -> str:
+    """The picture format that a file's suffix names, to be known before the work is done.
+
+    Raises:
+        InputError: it names none that can be written.
+    """
+    picture_format = Image.registered_extensions().get(path.suffix.lower())
+    if picture_format is None or picture_format not in Image.SAVE:
+        raise InputError(f"cannot write {path}: {path.suffix or 'no suffix'} is no picture format (use .png or .jpg)")
+    return picture_format
 
 
 def _upright(picture: Image.Image) -> Image.Image:

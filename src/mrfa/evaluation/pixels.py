@@ -6,6 +6,7 @@ Pictures are `[B, 3, H, W]` in [0, 1]; every metric gives one value a picture, `
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,3 +94,8 @@ def _blur(images: Tensor) -> Tensor:
             blurred.add_(images.narrow(dim, shift, length), alpha=weight)
         images = blurred
     return images
+
+
+def most_different(picture: np.ndarray, frames: np.ndarray) -> int:
+    """Number of the frame, of uint8 `[F, H, W, 3]`, that differs most from a picture `[H, W, 3]` in the mean."""
+    return int(np.array([np.abs(frame.astype(np.int16) - picture).mean() for frame in frames]).argmax())

@@ -16,12 +16,11 @@ import numpy as np
 from mrfa.data.clips import read_clip
 from mrfa.errors import InputError
 from mrfa.evaluation.judges import Frames, Judge, SetJudge, load_judges
-from mrfa.evaluation.subjects import NetworkSubject, Subject, VideoSubject
+from mrfa.evaluation.subjects import Subject, load_subject
 from mrfa.evaluation.summary import sum_up, write_summary
 from mrfa.evaluation.trial_records import TrialRecord, Values, read_record, write_record
 from mrfa.evaluation.trials import Trial, cross_identity_trials, reconstruction_trials
 from mrfa.evaluation.worst import write_sheet, write_strip
-from mrfa.weights import load_model
 
 Protocol = Literal["reconstruction", "cross-identity"]
 Variant = Literal["standard", "paper"]
@@ -87,7 +86,7 @@ def evaluate_model(
     Raises:
         InputError: unusable model, data or folder, or no judge at all.
     """
-    subject = _subject(model, device, relative=relative and protocol == "cross-identity")
+    subject = load_subject(model, device, relative=relative and protocol == "cross-identity")
     loaded, problems = load_judges(judges, variant=variant, weights=weights, device=device)
     chosen = [judge for judge in loaded if protocol in judge.protocols]
     if not chosen:
@@ -163,13 +162,6 @@ def judged_frames(count: int, chosen: int | None, *, include_first: bool) -> lis
     if chosen is None or chosen >= count - first:
         return list(range(first, count))
     return [int(number) for number in np.linspace(first, count - 1, chosen).round()]
-
-
-def _subject(model: str, device: str, *, relative: bool) -> Subject:
-    folder = Path(model)
-    if folder.is_dir() and not (folder / "config.yaml").is_file():
-        return VideoSubject(folder)
-    return NetworkSubject(load_model(model, device), relative=relative)
 
 
 def _decoded_ahead(

@@ -13,6 +13,7 @@ from mrfa.errors import InputError
 from mrfa.evaluation.baselines import repeated_source
 from mrfa.evaluation.trials import Trial
 from mrfa.network.model import Network
+from mrfa.weights import load_model
 
 BATCH = 8
 
@@ -96,3 +97,15 @@ class VideoSubject:
             if path.stem == name and (path.suffix.lower() in VIDEO_SUFFIXES or path.is_dir()):
                 return path
         raise InputError(f"no result video {name}.mp4 in {self.folder}")
+
+
+def load_subject(model: str, device: str = "cpu", *, relative: bool) -> Subject:
+    """A model folder or the name of a bundled model, or else a folder of result videos.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    folder = Path(model)
+    if folder.is_dir() and not (folder / "config.yaml").is_file():
+        return VideoSubject(folder)
+    return NetworkSubject(load_model(model, device), relative=relative)

@@ -34,17 +34,19 @@ def reconstruction_trials(root: Path) -> list[Trial]:
     return [Trial(clip.name(root), clip.path, clip.path) for clip in list_clips(root)]
 
 
-def cross_identity_trials(root: Path, pairs_file: Path, *, pairs: int, seed: int) -> list[Trial]:
+def cross_identity_trials(root: Path, pairs_file: Path | None, *, pairs: int, seed: int) -> list[Trial]:
     """Pairs of clips of different people.
 
     The pairs are drawn once and written to `pairs_file`; where that exists, its pairs are taken, so that every model is
-    measured on the same ones.
+    measured on the same ones. With None they are drawn and not written: the first so many of those of the same seed.
 
     Raises:
         InputError: fewer than two people, or a file of pairs that does not fit the folder.
     """
     clips = {clip.name(root): clip for clip in list_clips(root)}
-    if pairs_file.is_file():
+    if pairs_file is None:
+        drawn = _draw_pairs(clips, pairs, seed)
+    elif pairs_file.is_file():
         drawn = _read_pairs(pairs_file, clips)
     else:
         drawn = _draw_pairs(clips, pairs, seed)

@@ -10,11 +10,15 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mrfa.config import Config
-from mrfa.network.geometry import identity_grid, resize, sample
+from mrfa.evaluation.figures.colours import flow_colours
+from mrfa.network.geometry import resize, sample
 from mrfa.network.model import Output
 from mrfa.training.augmentation import Pair, plain
 from mrfa.training.module import TrainingModule
 from mrfa.weights import save_model
+
+# Normalised displacement that is shown in full colour: the same all the way, so that steps can be compared.
+FULL_COLOUR = 0.3
 
 
 class ImagesPerSecond(Callback):
@@ -107,14 +111,7 @@ def picture_grid(pair: Pair, output: Output) -> Tensor:
     height, width = pair.driving.shape[2:]
     coarse = resize(output.coarse.flow.permute(0, 3, 1, 2), (height, width)).permute(0, 2, 3, 1)
     columns = [pair.source, pair.driving, sample(pair.source, coarse), output.image]
-    columns += [resize(flow_colours(flow), (height, width)) for flow in output.motion.flows]
+    columns += [resize(flow_colours(flow, FULL_COLOUR), (height, width)) for flow in output.motion.flows]
     columns.append(resize(output.motion.occlusions[-1], (height, width)).expand(-1, 3, -1, -1))
     rows = torch.cat([column.float().clamp(0, 1) for column in columns], dim=3)
     return torch.cat(list(rows), dim=1)
-
-
-def flow_colours(flow: Tensor) -> Tensor:
-    """Displacement of a flow `[B, h, w, 2]` as colours `[B, 3, h, w]`: right is red, down is green, grey is still."""
-    displacement = (flow - identity_grid(flow.shape[1], flow.shape[2], flow)).permute(0, 3, 1, 2)
-    blue = -displacement.mean(1, keepdim=True)
-    return (0.5 + torch.cat([displacement, blue], dim=1)).clamp(0, 1)
