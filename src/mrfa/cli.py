@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
+from mrfa.cli_evaluate import evaluate
 from mrfa.cli_figures import figure
 from mrfa.errors import InputError
 
@@ -67,6 +68,62 @@ def train(
 
 
 @app.command()
+def table(
+    number: Annotated[int, typer.Argument(help="Of the paper's table.", min=1, max=6)],
+    data: Annotated[Path, typer.Option(help="Folder of clips of people that no model has seen.")],
+    models: Annotated[list[str], typer.Option(help="[KEY=]MODEL: folder, bundled model, or folder of result videos.")],
+    folder: Annotated[Path, typer.Option(help="Folder for all evaluations; what is complete there is taken over.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Markdown file; beside it goes the CSV.")] = None,
+    variant: Annotated[str, typer.Option(help="paper: as the published figures were computed; or standard.")] = "paper",
+    judges: Annotated[str | None, typer.Option(help="Names between commas; all that can be had by default.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder of the judges' weights.")] = None,
+    frames_per_clip: Annotated[int, typer.Option(help="Evenly spaced frames a clip; 0 for all.", min=0)] = 0,
+    clips: Annotated[int, typer.Option(help="The first so many clips; 0 for all.", min=0)] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+) -> None:
+    """Evaluate models as a table of the paper was, beside the published figures."""
+    from mrfa.evaluation.protocols import checked_variant
+    from mrfa.evaluation.tables.command import make_paper_table
+    from mrfa.evaluation.tables.layout import to_markdown
+
+    made = make_paper_table(
+        number,
+        models,
+        data=data,
+        folder=folder,
+        variant=checked_variant(variant),
+        judges=None if judges is None else [name.strip() for name in judges.split(",")],
+        weights=weights,
+        frames_per_clip=frames_per_clip or None,
+        clips=clips or None,
+        device=device,
+        output=output,
+        report=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(to_markdown(made))
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="YAML file with the study's variants.")],
+    data: Annotated[Path, typer.Option(help="Folder of training clips.")],
+    test: Annotated[Path, typer.Option(help="Folder of clips of other people, to judge the models on.")],
+    output: Annotated[Path, typer.Option(help="Folder of all runs and of the tables.")],
+    cache: Annotated[Path | None, typer.Option(help="Folder for prepared clips.")] = None,
+) -> None:
+    """Train and judge the variants of a study; call it again to go on."""
+    from mrfa.extras import require
+    from mrfa.study.plan import load_study
+
+    plan = load_study(file)
+    require("lightning", extra="train")
+    from mrfa.study.run import run_study
+
+    table = run_study(plan, data=data, test=test, output=output, cache=cache, report=typer.echo)
+    typer.echo(f"tables: {table}, {table.with_suffix('.csv')}")
+
+
+@app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the authors' code (.pth, .pth.tar).")],
     output: Annotated[Path, typer.Argument(help="The model folder to write.")],
@@ -93,82 +150,7 @@ def pack(
 
 
 app.add_typer(figure, name="figure")
-
-evaluate = typer.Typer(help="Measure how good a model is.", no_args_is_help=True)
 app.add_typer(evaluate, name="evaluate")
-
-
-@evaluate.callback()
-def _evaluate_group() -> None:
-    """Keeps the commands' names, however few there are."""
-
-
-@evaluate.command("reconstruction")
-def evaluate_reconstruction(
-    model: Annotated[str, typer.Argument(help="Model folder, or name of a bundled model.")],
-    data: Annotated[Path, typer.Option(help="Folder of clips of people that the model has never seen.")],
-    output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="PNG file for a contact sheet.")] = None,
-    frames_per_clip: Annotated[int, typer.Option(help="Evenly spaced frames a clip; 0 for all.", min=0)] = 6,
-    clips: Annotated[int, typer.Option(help="Evenly spaced clips of the folder; 0 for all.", min=0)] = 0,
-) -> None:
-    """Animate each clip's first frame by its later frames, and compare with these: a quick look beside baselines."""
-    from mrfa.evaluation.command import run_reconstruction
-
-    run_reconstruction(
-        model, data, output=output, sheet=sheet, frames_per_clip=frames_per_clip or None, clips=clips or None
-    )
-
-
-@evaluate.command("protocol")
-def evaluate_protocol(
-    model: Annotated[str, typer.Argument(help="Model folder, name of a bundled model, or folder of result videos.")],
-    data: Annotated[Path, typer.Option(help="Folder of clips of people that the model has never seen.")],
-    folder: Annotated[Path, typer.Option(help="Folder for all results; an interrupted evaluation goes on there.")],
-    cross_identity: Annotated[bool, typer.Option("--cross-identity", help="Drive portraits by other people.")] = False,
-    absolute: Annotated[bool, typer.Option("--absolute", help="Cross-identity by absolute motion.")] = False,
-    pairs: Annotated[int, typer.Option(help="Cross-identity pairs to draw.", min=1)] = 50,
-    seed: Annotated[int, typer.Option(help="Of the pairs.", min=0)] = 0,
-    variant: Annotated[str, typer.Option(help="standard, or paper: as the published figures were computed.")] = "standard",
-    judges: Annotated[str | None, typer.Option(help="Names between commas; all that can be had by default.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder of the judges' weights.")] = None,
-    frames_per_clip: Annotated[int, typer.Option(help="Evenly spaced frames a clip; 0 for all.", min=0)] = 0,
-    clips: Annotated[int, typer.Option(help="The first so many clips; 0 for all.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-) -> None:
-    """Run one of the paper's protocols with all judges: figures with intervals, a CSV file and the worst clips."""
-    from mrfa.evaluation.command import run_protocol
-
-    run_protocol(
-        model,
-        data,
-        folder,
-        protocol="cross-identity" if cross_identity else "reconstruction",
-        variant=variant,
-        judges=judges,
-        weights=weights,
-        device=device,
-        frames_per_clip=frames_per_clip or None,
-        clips=clips or None,
-        relative=not absolute,
-        pairs=pairs,
-        seed=seed,
-    )
-
-
-@evaluate.command("motion")
-def evaluate_motion(
-    model: Annotated[str, typer.Argument(help="Model folder, or name of a bundled model.")],
-    heads: Annotated[int, typer.Option(help="Synthetic heads.", min=1)] = 40,
-    pairs: Annotated[int, typer.Option(help="Pairs of pictures of each head.", min=1, max=99)] = 6,
-    seed: Annotated[int, typer.Option(help="Of the first head.", min=0)] = 1000,
-    output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-) -> None:
-    """Compare the flows with the truth, on synthetic heads: coarse motion and every refinement, by region."""
-    from mrfa.evaluation.command import run_motion
-
-    run_motion(model, heads=heads, pairs=pairs, seed=seed, output=output, device=device)
 
 
 CropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the source.")]

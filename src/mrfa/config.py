@@ -136,7 +136,7 @@ def load_config(name: str | Path, overrides: dict[str, Any] | None = None) -> Co
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise InputError(f"{origin}: {_explain(error)}") from None
+        raise InputError(f"{origin}: {explain(error)}") from None
 
 
 def dump_config(config: Config) -> str:
@@ -226,7 +226,8 @@ def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
     values[keys[-1]] = value
 
 
-def _explain(error: ValidationError) -> str:
+def explain(error: ValidationError) -> str:
+    """One line for the first error: which key, and what is wrong with it."""
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"] if part not in DETECTOR_KINDS)
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]

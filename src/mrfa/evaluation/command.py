@@ -8,10 +8,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mrfa.data.files import check_writable
-from mrfa.errors import InputError
 from mrfa.evaluation.contact_sheet import write_contact_sheet
 from mrfa.evaluation.motion import evaluate_motion, make_motion_table, summarise_motion
-from mrfa.evaluation.protocols import Protocol, evaluate_model
+from mrfa.evaluation.protocols import Protocol, checked_variant, evaluate_model
 from mrfa.evaluation.reconstruction import Evaluation, evaluate_reconstruction
 from mrfa.evaluation.report import make_table, summarise, to_json, write_json
 from mrfa.evaluation.summary import make_table as make_protocol_table
@@ -76,15 +75,13 @@ def run_protocol(
     Raises:
         InputError: see there; another variant.
     """
-    if variant not in ("standard", "paper"):
-        raise InputError(f"no variant '{variant}': choose standard or paper")
     with _bar("clips") as progress:
         summary = evaluate_model(
             model,
             data,
             folder,
             protocol=protocol,
-            variant="paper" if variant == "paper" else "standard",
+            variant=checked_variant(variant),
             relative=relative,
             judges=None if judges is None else [name.strip() for name in judges.split(",")],
             weights=weights,

@@ -156,6 +156,19 @@ def _judged(plan: Plan, trial: Trial, frames: "tuple[np.ndarray, np.ndarray] | I
     return TrialRecord(trial.name, numbers, values, features, None)
 
 
+def checked_variant(name: str) -> Variant:
+    """A variant by its name.
+
+    Raises:
+        InputError: there is no such variant.
+    """
+    if name == "paper":
+        return "paper"
+    if name == "standard":
+        return "standard"
+    raise InputError(f"no variant '{name}': choose standard or paper")
+
+
 def judged_frames(count: int, chosen: int | None, *, include_first: bool) -> list[int]:
     """Numbers of the frames judged of a clip of `count`: all, or `chosen` evenly spaced ones."""
     first = 0 if include_first or count == 1 else 1

@@ -1,0 +1,1 @@
+"""The paper's tables: published figures, and figures measured here beside them."""

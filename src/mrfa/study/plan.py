@@ -1,0 +1,119 @@
+"""The file of a study: which variants are trained, with which settings and seeds.
+
+```yaml
+base: paper-affine                      # preset, YAML file or model folder
+settings: {training.steps: 1000}        # of every variant, by dotted keys
+seeds: [0]
+table: 3                                # lay the rows out as this table of the paper; variants bear its rows' keys
+evaluation: {frames_per_clip: 6}
+variants:
+  affine: {settings: {network.motion: prior_only}, seeds: [0, 1]}
+  affine-npmr: {}
+```
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from mrfa.config import Config, explain, load_config
+from mrfa.errors import InputError
+from mrfa.network.config import Section
+
+Seeds = tuple[int, ...]
+
+
+class Variant(Section):
+    """What makes one variant different from the others."""
+
+    base: str | None = Field(None, description="preset, YAML file or model folder; None: the study's")
+    settings: dict[str, Any] = Field({}, description="values by dotted key, over the common ones")
+    seeds: Seeds | None = Field(None, min_length=1, description="None: the study's")
+
+
+class EvaluationPlan(Section):
+    """How the trained models are judged."""
+
+    variant: Literal["standard", "paper"] = "standard"
+    judges: tuple[str, ...] | None = Field(None, description="None: all that work here")
+    frames_per_clip: int | None = Field(None, ge=1, description="None: all")
+    clips: int | None = Field(None, ge=1, description="None: all")
+
+
+class Study(Section):
+    """A whole study."""
+
+    base: str
+    settings: dict[str, Any] = {}
+    seeds: Seeds = Field((0,), min_length=1)
+    table: Literal[3, 4, 5, 6] | None = Field(None, description="the paper's ablation whose rows the variants are")
+    evaluation: EvaluationPlan = EvaluationPlan()
+    variants: dict[str, Variant] = Field(min_length=1)
+
+    @field_validator("variants")
+    @classmethod
+    def _names_are_file_names(cls, variants: dict[str, Variant]) -> dict[str, Variant]:
+        for name in variants:
+            if not re.fullmatch(r"[\w][\w.+-]*", name):
+                raise ValueError(f"the variant '{name}' names a folder: use letters, digits, - and _")
+        return variants
+
+
+class Run(NamedTuple):
+    """One training: a variant with one seed."""
+
+    variant: str
+    seed: int
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder."""
+        return f"{self.variant}-seed{self.seed}"
+
+
+def load_study(path: Path) -> Study:
+    """Read a study's file.
+
+    Raises:
+        InputError: no such file, no valid YAML, an unknown key or an impossible value.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read the study {path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{path} is no study: it must hold 'base' and 'variants'")
+    # A variant that changes nothing may be left empty.
+    if isinstance(values.get("variants"), dict):
+        values["variants"] = {str(name): value or {} for name, value in values["variants"].items()}
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{path}: {explain(error)}") from None
+
+
+def plan_runs(study: Study) -> list[Run]:
+    """All runs, first seeds first, so that a study that is stopped early has as many variants as possible.
+
+    Raises:
+        InputError: a variant's settings contradict each other or name unknown keys.
+    """
+    numbered = []
+    for position, (name, variant) in enumerate(study.variants.items()):
+        for number, seed in enumerate(variant.seeds or study.seeds):
+            numbered.append((number, position, Run(name, seed, _configure(study, name, variant, seed))))
+    return [run for _, _, run in sorted(numbered, key=lambda item: item[:2])]
+
+
+def _configure(study: Study, name: str, variant: Variant, seed: int) -> Config:
+    settings = {**study.settings, **variant.settings, "training.seed": seed}
+    try:
+        return load_config(variant.base or study.base, settings)
+    except InputError as error:
+        raise InputError(f"variant {name}: {error}") from None

@@ -1,0 +1,58 @@
+"""The tables of a study, `study.md` and `study.csv`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mrfa.data.files import replacing
+from mrfa.evaluation.tables.assemble import Measured, assemble, assemble_plain
+from mrfa.evaluation.tables.layout import Table, to_csv, to_markdown
+from mrfa.evaluation.tables.published import published_table
+from mrfa.study.plan import Run, Study
+
+
+def write_reports(study: Study, runs: list[Run], summaries: Mapping[str, Mapping[str, Any]], output: Path) -> Path:
+    """Write the tables of all runs that are finished.
+
+    Args:
+        study: the study.
+        runs: all of its runs.
+        summaries: a run's name to the content of its `summary.json`.
+        output: the study's folder.
+
+    Returns:
+        The Markdown file.
+    """
+    table = _table(study, runs, summaries)
+    for name, text in (("study.md", to_markdown(table)), ("study.csv", to_csv(table))):
+        with replacing(output / name) as temporary:
+            temporary.write_text(text)
+    return output / "study.md"
+
+
+def _table(study: Study, runs: list[Run], summaries: Mapping[str, Mapping[str, Any]]) -> Table:
+    published = None if study.table is None else published_table(study.table)
+    measured = []
+    order = list(study.variants)
+    for run in sorted(runs, key=lambda run: (order.index(run.variant), run.seed)):
+        if run.name not in summaries:
+            continue
+        row = published.row(run.variant) if published else None
+        title = f"{row.title if row else run.variant}, seed {run.seed}"
+        measured.append(Measured(run.variant, title, summaries[run.name]))
+    notes = _notes(runs, summaries)
+    if published is None:
+        return assemble_plain("Study", measured, notes)
+    return assemble(published, measured, notes)
+
+
+def _notes(runs: list[Run], summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    training, summary = runs[0].config.training, next(iter(summaries.values()))
+    budget = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
+    size = training.image_size
+    notes = [
+        f"trained for {budget} of {training.batch_size} pairs at {size}x{size}; judged on {summary['clips']} clips, "
+        f"{summary['frames']} frames ({summary['variant']}); in brackets: 95 % bootstrap interval over clips"
+    ]
+    missing = [run.name for run in runs if run.name not in summaries]
+    return notes + ([f"not finished yet: {', '.join(missing)}"] if missing else [])

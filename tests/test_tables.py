@@ -1,0 +1,104 @@
+"""The paper's tables: published figures, layouts, and models beside them."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import write_clip
+
+from mrfa.config import Config, preset_names
+from mrfa.errors import InputError
+from mrfa.evaluation.tables.assemble import Measured, assemble, assemble_plain
+from mrfa.evaluation.tables.command import make_paper_table
+from mrfa.evaluation.tables.layout import to_csv, to_markdown
+from mrfa.evaluation.tables.published import published_table
+from mrfa.network.model import Network
+from mrfa.weights import save_model
+
+
+def _summary(problems: list[str] | None = None, **means: float) -> dict[str, Any]:
+    names = {"l1": "L1", "akd": "AKD (mediapipe)", "psnr": "PSNR"}
+    figures = {names[key]: {"mean": mean, "low": mean * 0.9, "high": mean * 1.1, "clips": 3} for key, mean in means.items()}
+    judges = {name: {"lower_is_better": name != "PSNR"} for name in figures}
+    return {"methods": {"source": {}, "result": figures}, "judges": judges, "problems": problems or []}
+
+
+def _lines(markdown: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if line.startswith("|")]
+
+
+@pytest.mark.parametrize(
+    ("number", "key", "data", "metric", "value"),
+    [
+        (1, "ours", "VoxCeleb1", "AKD", 1.155),
+        (1, "dagan", "CelebV-HQ", "PSNR", 21.37),
+        (1, "fnevr", "CelebV-HQ", "L1", None),
+        (2, "mtia", "VoxCeleb1", "FID", 66.65),
+        (3, "thin-plate-npmr", "VoxCeleb1", "AED", 0.107),
+        (4, "without-flow", "VoxCeleb1", "L1", 0.0362),
+    ],
+)
+def test_published_figures(number: int, key: str, data: str, metric: str, value: float | None) -> None:
+    row = published_table(number).row(key)
+    assert row is not None and row.values[data][metric] == value
+
+
+def test_rows_of_the_ablations_are_presets() -> None:
+    for number in (3, 4, 5, 6):
+        keys = {f"table{number}-{row.key}" for row in published_table(number).rows}
+        assert keys == {name for name in preset_names() if name.startswith(f"table{number}-")}
+
+
+def test_measured_figures_stand_beside_the_published_ones() -> None:
+    summary = _summary(["LPIPS (VGG): place vgg16 here"], l1=0.04, akd=1.5)
+    made = assemble(published_table(3), [Measured("affine", None, summary), Measured("mine", "my own", summary)], ["a note"])
+    text = to_markdown(made)
+    lines = _lines(text)
+    head, rows = lines[0], {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+    assert "AKD (mediapipe)" in head and "AKD (paper)" in head
+    assert rows["FOMM"]["L1"] == "0.0400 [0.0360, 0.0440]" and rows["FOMM"]["L1 (paper)"] == "0.0386"
+    assert rows["my own"]["L1 (paper)"] == "" and rows["NPMR"]["L1"] == ""
+    assert "- LPIPS: LPIPS (VGG): place vgg16 here" in text and "- a note" in text
+
+
+def test_methods_stand_across_in_table_2() -> None:
+    lines = _lines(to_markdown(assemble(published_table(2), [])))
+    assert lines[0][1:3] == ["FOMM", "MRAA"] and lines[0][-1] == "Ours"
+    assert ["FID (paper)", "70.00"] in [line[:2] for line in lines]
+
+
+def test_csv_has_the_ends_of_the_intervals() -> None:
+    made = assemble_plain("Study", [Measured("a", None, _summary(l1=0.1)), Measured("b", None, _summary(l1=0.2, psnr=20))])
+    rows = list(csv.DictReader(io.StringIO(to_csv(made))))
+    assert rows[0] | {"L1 low": "0.09"} == rows[0] and rows[0]["PSNR"] == "" and rows[1]["PSNR high"] == "22"
+
+
+def test_models_and_result_videos_in_one_table(
+    tmp_path: Path, tiny_network: Network, tiny_config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    for name in ("anna_0", "ben_0"):
+        write_clip(clips / f"{name}.mp4", frames=3, shade=90)
+    save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
+    models = [f"iterations-5={tmp_path / 'model'}", f"videos={clips}"]
+    told: list[str] = []
+    made = make_paper_table(
+        6, models, data=clips, folder=tmp_path / "out", judges=["L1", "PSNR"], output=tmp_path / "table.md", report=told.append
+    )
+    text = (tmp_path / "table.md").read_text()
+    assert text == to_markdown(made) and (tmp_path / "table.csv").is_file() and len(told) == 2
+    own = next(row for row in made.rows if any("FPS (cpu" in name for name in row.figures))
+    assert own.figures["L1"].low is not None
+    assert any(row.title.startswith("videos") and row.figures["L1"].mean < 0.01 for row in made.rows)
+
+
+def test_wrong_tables_and_models(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no table 7"):
+        make_paper_table(7, ["small"], data=tmp_path, folder=tmp_path)
+    with pytest.raises(InputError, match="no models"):
+        make_paper_table(1, [], data=tmp_path, folder=tmp_path)
+    with pytest.raises(InputError, match="no model 'nothing'"):
+        make_paper_table(1, ["nothing"], data=tmp_path, folder=tmp_path)
