@@ -79,7 +79,9 @@ def test_scores_of_a_network_have_every_stage(tiny_network: Network) -> None:
 def test_command(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> None:
     save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
     arguments = ["evaluate", "motion", str(tmp_path / "model"), "--heads", "1", "--pairs", "1"]
-    done = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "motion.json")])
+    outputs = ["--output", str(tmp_path / "motion.json"), "--picture", str(tmp_path / "motion.png")]
+    done = CliRunner().invoke(app, [*arguments, *outputs])
+    assert (tmp_path / "motion.png").is_file()
     assert done.exit_code == 0 and "still" in done.stdout
     figures = json.loads((tmp_path / "motion.json").read_text())["stages"]
     assert set(figures["still"]) == {"picture", "face", "eyes", "mouth", "background"}

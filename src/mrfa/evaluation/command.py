@@ -8,8 +8,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mrfa.data.files import check_writable
+from mrfa.data.images import write_image
 from mrfa.evaluation.contact_sheet import write_contact_sheet
 from mrfa.evaluation.motion import evaluate_motion, make_motion_table, summarise_motion
+from mrfa.evaluation.motion_picture import draw_motion
 from mrfa.evaluation.protocols import Protocol, checked_variant, evaluate_model
 from mrfa.evaluation.reconstruction import Evaluation, evaluate_reconstruction
 from mrfa.evaluation.report import make_table, summarise, to_json, write_json
@@ -96,19 +98,23 @@ def run_protocol(
     Console().print(make_protocol_table(summary))
 
 
-def run_motion(model: str, *, heads: int, pairs: int, seed: int, output: Path | None, device: str) -> None:
+def run_motion(
+    model: str, *, heads: int, pairs: int, seed: int, output: Path | None, picture: Path | None, device: str
+) -> None:
     """Measure the flow against the truth with a progress bar, print a table, and write JSON if wanted.
 
     Args:
         output: JSON file.
+        picture: PNG or JPEG file.
 
     The other arguments are those of `mrfa.evaluation.motion.evaluate_motion`.
 
     Raises:
         InputError: the model cannot be used, or the output cannot be written.
     """
-    if output is not None:
-        check_writable(output)
+    for path in (output, picture):
+        if path is not None:
+            check_writable(path)
     network = load_model(model, device)
     with _bar("heads") as progress:
         scores = evaluate_motion(network, heads=heads, pairs=pairs, seed=seed, progress=progress)
@@ -116,6 +122,8 @@ def run_motion(model: str, *, heads: int, pairs: int, seed: int, output: Path | 
     Console().print(make_motion_table(summary, heads=heads, pairs=pairs))
     if output is not None:
         write_json(output, {"model": model, "heads": heads, "pairs": pairs, "seed": seed, "stages": summary})
+    if picture is not None:
+        write_image(picture, draw_motion(scores.pairs))
 
 
 @contextmanager
