@@ -14,7 +14,7 @@ MethodsArgument = Annotated[
 FigureOutput = Annotated[Path, typer.Option("--output", "-o", help="The picture to write (.png).")]
 FigureData = Annotated[Path | None, typer.Option(help="Folder of clips to choose from.")]
 FigureClips = Annotated[
-    list[str] | None, typer.Option("--clip", metavar="CLIP[:FRAME]", help="Show this clip, driven by its first frame on.")
+    list[str] | None, typer.Option("--clip", metavar="CLIP[:FRAME]", help="Show this clip, its first frame driven by this one.")
 ]
 FigurePairs = Annotated[
     list[str] | None,
@@ -25,6 +25,8 @@ SeedOption = Annotated[int, typer.Option(help="Other seeds choose others.", min=
 CoarseOption = Annotated[bool, typer.Option("--coarse", help="Also show each network's coarse motion alone.")]
 AbsoluteOption = Annotated[bool, typer.Option("--absolute", help="Take the driver's pose, not only its motion.")]
 CellOption = Annotated[int, typer.Option(help="Side of each picture in pixels.", min=64, max=1024)]
+# Below this the captions of the flow figure would be cut.
+SMALLEST_LABELLED = 128
 DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 
 
@@ -86,7 +88,7 @@ def figure_flow(
     rows: RowsOption = 1,
     seed: SeedOption = 0,
     absolute: AbsoluteOption = False,
-    cell: CellOption = 192,
+    cell: Annotated[int, typer.Option(help="Side of each picture in pixels.", min=SMALLEST_LABELLED, max=1024)] = 192,
     device: DeviceOption = "cpu",
 ) -> None:
     """The flow of every iteration, what each changed, occlusion maps and keypoints (Figure 7)."""

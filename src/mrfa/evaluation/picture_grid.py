@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 GAP = 2
+# Free at both sides of a text, so that neighbours stay apart.
+MARGIN = 4
 MISSING = 96
 TEXT, FAINT = (0, 0, 0), (90, 90, 90)
 SMALLEST_FONT = 9
@@ -58,7 +60,7 @@ def draw_grid(rows: Sequence[Row], *, columns: Sequence[str] = (), cell: int = 1
     places = []
     for row in rows:
         if row.title:
-            lines.append(_Line(row.title, 2, top, width - 4, FAINT, False))
+            lines.append(_Line(row.title, 0, top, width, FAINT, False))
             top += line
         if row.captions:
             lines += [_Line(text, number * step, top, cell, TEXT, True) for number, text in enumerate(row.captions)]
@@ -82,9 +84,9 @@ def line_height(cell: int) -> int:
     return max(18, round(cell / 10))
 
 
-def font_of(cell: int) -> ImageFont.FreeTypeFont:
-    """The font that goes with cells of this side."""
-    return _font(round(line_height(cell) * 0.7))
+def font_size(line: int) -> int:
+    """Size in pixels of the largest font for lines of this height."""
+    return round(line * 0.7)
 
 
 def resize_square(picture: np.ndarray, side: int) -> np.ndarray:
@@ -108,9 +110,9 @@ def fit_text(text: str, width: int, size: int) -> tuple[str, ImageFont.FreeTypeF
 
 
 def _write(draw: ImageDraw.ImageDraw, line: _Line, height: int) -> None:
-    text, font = fit_text(line.text, line.width, round(height * 0.7))
+    text, font = fit_text(line.text, line.width - 2 * MARGIN, font_size(height))
     # Anchors at the middle of the line: letters below the base line stay inside it.
-    x, anchor = (line.left + line.width / 2, "mm") if line.centred else (line.left, "lm")
+    x, anchor = (line.left + line.width / 2, "mm") if line.centred else (line.left + MARGIN, "lm")
     draw.text((x, line.top + height / 2), text, fill=line.colour, font=font, anchor=anchor)
 
 

@@ -12,7 +12,7 @@ from mrfa.data.tensors import to_pictures
 from mrfa.evaluation.figures.colours import colour_wheel, displacement_colours
 from mrfa.evaluation.figures.motion_steps import MotionSteps, enlarge, trace_motion
 from mrfa.evaluation.figures.shots import Shot, read_shot
-from mrfa.evaluation.picture_grid import TEXT, Row, draw_grid, font_of, line_height
+from mrfa.evaluation.picture_grid import MARGIN, TEXT, Row, draw_grid, fit_text, font_size, line_height, resize_square
 from mrfa.network.model import Network
 
 # Full colour is at this quantile of the lengths, so that a few stray pixels do not fade all others.
@@ -49,13 +49,14 @@ def draw_flow(network: Network, shots: Sequence[Shot], *, absolute: bool = False
 
 def draw_keypoints(picture: np.ndarray, positions: Tensor, cell: int) -> np.ndarray:
     """A square picture at `cell` x `cell` with its keypoints, `[K, 2]`, normalised; each has the same colour in every picture."""
-    drawn = cv2.resize(picture, (cell, cell), interpolation=cv2.INTER_CUBIC if picture.shape[0] < cell else cv2.INTER_AREA)
-    radius, fine = max(2, cell // 55), 4
+    drawn = resize_square(picture, cell)
+    # OpenCV takes positions and radii with so many bits after the point.
+    fine = 4
+    radius, outline = max(2.5, cell / 60), 1
     for colour, (x, y) in zip(_distinct(len(positions)), positions.tolist(), strict=True):
-        # Positions are of pixel centres, on the grid before and after resizing; `fine` bits after the point.
-        centre = tuple(round((value + 1) / 2 * (cell - 1) * 2**fine) for value in (x, y))
-        cv2.circle(drawn, centre, (radius + 1) << fine, (0, 0, 0), -1, cv2.LINE_AA, fine)
-        cv2.circle(drawn, centre, radius << fine, colour, -1, cv2.LINE_AA, fine)
+        centre = round((x + 1) / 2 * (cell - 1) * 2**fine), round((y + 1) / 2 * (cell - 1) * 2**fine)
+        for size, shade in ((radius + outline, (0, 0, 0)), (radius, colour)):
+            cv2.circle(drawn, centre, round(size * 2**fine), shade, -1, cv2.LINE_AA, fine)
     return drawn
 
 
@@ -88,7 +89,7 @@ def _rows(steps: MotionSteps, title: str, cell: int) -> list[Row]:
         [driving, steps.coarse_result, *changes, *([wheel_legend(None, cell)] if changes else [])],
         captions=[
             "driving, keypoints",
-            "by coarse motion alone",
+            "coarse motion alone",
             *(f"change {number}, edge {scale:.3g} px" for number, scale in zip(numbers, change_scales, strict=True)),
             *(["change of the flow"] if changes else []),
         ],
@@ -109,7 +110,8 @@ def wheel_legend(full: float | None, cell: int) -> np.ndarray:
     legend[: side, left : left + side] = to_pictures(colour_wheel(side)[None])[0]
     image = Image.fromarray(legend)
     text = "edge: as stated" if full is None else f"edge: {full:.3g} px or more"
-    ImageDraw.Draw(image).text((cell / 2, cell - line), text, fill=TEXT, font=font_of(cell), anchor="mm")
+    text, font = fit_text(text, cell - 2 * MARGIN, font_size(line))
+    ImageDraw.Draw(image).text((cell / 2, cell - line), text, fill=TEXT, font=font, anchor="mm")
     return np.asarray(image)
 
 
@@ -120,11 +122,11 @@ def ramp_legend(cell: int) -> np.ndarray:
     top, bottom, left, right = line // 2, cell - line, line // 2, line * 3 // 2
     legend[top:bottom, left:right] = np.linspace(255, 0, bottom - top).round().astype(np.uint8)[:, None, None]
     image = Image.fromarray(legend)
-    draw, font = ImageDraw.Draw(image), font_of(cell)
+    draw, beside = ImageDraw.Draw(image), right + line // 3
     draw.rectangle((left - 1, top - 1, right, bottom), outline=TEXT)
-    for y, text in ((top, "1: visible in\nthe source"), (bottom, "0: to be\npainted")):
-        anchor = "la" if y == top else "ld"
-        draw.multiline_text((right + line // 2, y), text, fill=TEXT, font=font, anchor=anchor)
+    for y, anchor, text in ((top, "lt", "1: visible"), (bottom, "lb", "0: hidden")):
+        text, font = fit_text(text, cell - beside - MARGIN, font_size(line))
+        draw.text((beside, y), text, fill=TEXT, font=font, anchor=anchor)
     return np.asarray(image)
 
 
