@@ -54,6 +54,7 @@ def test_a_shift_is_its_length() -> None:
     judge = akd_judge(_Known([mesh, mesh + np.array([3, 4, 50]), None]))
     values = judge(_frames(3))
     assert values[0] == 0 and values[1] == pytest.approx(5 * 256 / 128) and np.isnan(values[2])
+    assert akd_judge(judge.faces, variant="paper")(_frames(2))[1] == pytest.approx(3.5 * 256 / 128)
 
 
 @pytest.mark.parametrize("angles", [(20, 0, 0), (0, -15, 0), (0, 0, 40), (25, 10, -30)])

@@ -57,6 +57,9 @@ def test_paper_variant_counts_the_first_frame(people: Path, model: str, tmp_path
     paper = evaluate_model(model, people, tmp_path / "paper", judges=["L1"], variant="paper")
     standard = evaluate_model(model, people, tmp_path / "standard", judges=["L1"])
     assert paper["frames"] == standard["frames"] + 3
+    rows = [row for row in csv.DictReader((tmp_path / "paper" / "clips.csv").open()) if row["method"] == "result"]
+    by_frame = sum(float(row["L1"]) * int(row["frames"]) for row in rows) / sum(int(row["frames"]) for row in rows)
+    assert paper["methods"]["result"]["L1"]["mean"] == pytest.approx(by_frame, rel=1e-4)
     assert paper["methods"]["source"]["L1"]["mean"] <= standard["methods"]["source"]["L1"]["mean"]
 
 

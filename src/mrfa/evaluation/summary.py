@@ -22,9 +22,11 @@ def sum_up(
 ) -> dict[str, Any]:
     """The content of `summary.json`: for each method and judge the mean over clips of the mean over a clip's frames.
 
-    A judge of sets, such as FID, gives one figure over all frames, without an interval.
+    In the `paper` variant it is the mean over all frames, as in the published figures: a long clip counts more. A judge of sets,
+    such as FID, gives one figure over all frames, without an interval.
     """
     usable = [record for record in records if record.problem is None]
+    by_frame = settings["variant"] == "paper"
     methods = list(usable[0].values or usable[0].features) if usable else []
     return {
         **settings,
@@ -32,7 +34,7 @@ def sum_up(
         "frames": sum(len(record.frames) for record in usable),
         "judges": {judge.name: {"lower_is_better": judge.lower_is_better} for judge in judges},
         "methods": {
-            method: {judge.name: _figure(usable, method, judge) for judge in judges} for method in methods
+            method: {judge.name: _figure(usable, method, judge, by_frame=by_frame) for judge in judges} for method in methods
         },
         "problems": [*problems, *(f"{record.name}: {record.problem}" for record in records if record.problem)],
     }
@@ -80,17 +82,22 @@ def make_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _figure(records: Sequence[TrialRecord], method: str, judge: Judge | SetJudge) -> dict[str, Any]:
+def _figure(
+    records: Sequence[TrialRecord], method: str, judge: Judge | SetJudge, *, by_frame: bool
+) -> dict[str, Any]:
     if isinstance(judge, SetJudge):
         features = [record.features[method][judge.name] for record in records]
         value = judge.result(np.concatenate(features)) if features else math.nan
         return {"mean": _number(value), "low": None, "high": None, "clips": len(records)}
     means = clip_means(records, method, judge.name)
-    means = means[np.isfinite(means)]
-    if not means.size:
+    known = np.isfinite(means)
+    if not known.any():
         return {"mean": None, "low": None, "high": None, "clips": 0}
-    low, high = bootstrap_interval(means)
-    return {"mean": _number(means.mean()), "low": _number(low), "high": _number(high), "clips": int(means.size)}
+    frames = [np.isfinite(record.values[method][judge.name]).sum() if by_frame else 1 for record in records]
+    means, weights = means[known], np.array(frames, float)[known]
+    low, high = bootstrap_interval(means, weights)
+    mean = _number(np.average(means, weights=weights))
+    return {"mean": mean, "low": _number(low), "high": _number(high), "clips": int(means.size)}
 
 
 def _number(value: float) -> float | None:

@@ -83,7 +83,7 @@ def _akd_mediapipe(needs: Needs) -> Judge:
     from mrfa.evaluation.judges.face_mesh import shared_face_mesh
     from mrfa.evaluation.judges.mesh_judge import akd_judge
 
-    return akd_judge(shared_face_mesh())
+    return akd_judge(shared_face_mesh(), variant=needs.variant)
 
 
 def _mouth_mediapipe(needs: Needs) -> Judge:
@@ -129,7 +129,7 @@ def _lpips_alexnet(needs: Needs) -> Judge:
 def _akd_face_alignment(needs: Needs) -> Judge:
     from mrfa.evaluation.judges.face_alignment_judge import AKDJudge, load_detector
 
-    return AKDJudge(load_detector(needs.device))
+    return AKDJudge(load_detector(needs.device), variant=needs.variant)
 
 
 def _aed(needs: Needs) -> Judge:

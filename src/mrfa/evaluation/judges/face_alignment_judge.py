@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mrfa.evaluation.judges.protocol import RECONSTRUCTION, Frames, JudgeUnavailableError, first_line
-from mrfa.evaluation.landmark_judge import REFERENCE_SIDE, average_keypoint_distance
+from mrfa.evaluation.landmark_judge import REFERENCE_SIDE, landmark_distance
 
 
 class AKDJudge:
@@ -16,8 +16,9 @@ class AKDJudge:
     lower_is_better = True
     protocols = RECONSTRUCTION
 
-    def __init__(self, detector: Any) -> None:
+    def __init__(self, detector: Any, *, variant: str = "standard") -> None:
         self.detector = detector
+        self.measure = landmark_distance(variant)
 
     def __call__(self, frames: Frames) -> np.ndarray:
         """A value a frame, `[F]`."""
@@ -27,7 +28,7 @@ class AKDJudge:
         found, truth = (self.detector.get_landmarks_from_image(picture) for picture in (generated, driving))
         if not found or not truth:
             return float("nan")
-        return average_keypoint_distance(found[0][:, :2], truth[0][:, :2]) * REFERENCE_SIDE / driving.shape[0]
+        return self.measure(found[0][:, :2], truth[0][:, :2]) * REFERENCE_SIDE / driving.shape[0]
 
 
 @cache

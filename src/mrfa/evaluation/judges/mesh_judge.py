@@ -7,7 +7,7 @@ import numpy as np
 from mrfa.data.landmarks import eye_opening, mouth_opening
 from mrfa.evaluation.judges.face_mesh import FaceMesh
 from mrfa.evaluation.judges.protocol import BOTH, RECONSTRUCTION, Frames
-from mrfa.evaluation.landmark_judge import REFERENCE_SIDE, average_keypoint_distance
+from mrfa.evaluation.landmark_judge import REFERENCE_SIDE, landmark_distance
 
 # Landmarks of the generated and of the driving picture, `[478, 3]` each, and the side of the pictures, to a value.
 Comparison = Callable[[np.ndarray, np.ndarray, int], float]
@@ -35,11 +35,12 @@ class MeshJudge:
         return self.compare(found, truth, driving.shape[0])
 
 
-def akd_judge(faces: FaceMesh) -> MeshJudge:
-    """Average keypoint distance over all landmarks, in pixels of a picture of 256 x 256."""
+def akd_judge(faces: FaceMesh, *, variant: str = "standard") -> MeshJudge:
+    """Average keypoint distance over all landmarks, in pixels of a picture of 256 x 256; see `landmark_distance`."""
+    measure = landmark_distance(variant)
 
     def distance(found: np.ndarray, truth: np.ndarray, side: int) -> float:
-        return average_keypoint_distance(found[:, :2], truth[:, :2]) * REFERENCE_SIDE / side
+        return measure(found[:, :2], truth[:, :2]) * REFERENCE_SIDE / side
 
     return MeshJudge("AKD (mediapipe)", distance, faces, protocols=RECONSTRUCTION)
 
