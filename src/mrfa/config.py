@@ -229,6 +229,8 @@ def _set(values: dict[str, Any], keys: list[str], value: Any) -> None:
 def explain(error: ValidationError) -> str:
     """One line for the first error: which key, and what is wrong with it."""
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"] if part not in DETECTOR_KINDS)
+    parts = [str(part) for part in first["loc"]]
+    # The kind of a detector is no key of the file.
+    where = ".".join(part for i, part in enumerate(parts) if not (i and parts[i - 1] == "detector" and part in DETECTOR_KINDS))
     what = "unknown key" if first["type"] == "extra_forbidden" else first["msg"]
     return f"{where}: {what}" if where else what

@@ -6,6 +6,7 @@ settings: {training.steps: 1000}        # of every variant, by dotted keys
 seeds: [0]
 table: 3                                # lay the rows out as this table of the paper; variants bear its rows' keys
 evaluation: {frames_per_clip: 6}
+compare: {affine-npmr: affine}          # a variant: what it is compared with, clip by clip
 variants:
   affine: {settings: {network.motion: prior_only}, seeds: [0, 1]}
   affine-npmr: {}
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mrfa.config import Config, explain, load_config
 from mrfa.errors import InputError
@@ -51,6 +52,7 @@ class Study(Section):
     seeds: Seeds = Field((0,), min_length=1)
     table: Literal[3, 4, 5, 6] | None = Field(None, description="the paper's ablation whose rows the variants are")
     evaluation: EvaluationPlan = EvaluationPlan()
+    compare: dict[str, str] = Field({}, description="variant to the one that it is compared with, clip by clip")
     variants: dict[str, Variant] = Field(min_length=1)
 
     @field_validator("variants")
@@ -60,6 +62,13 @@ class Study(Section):
             if not re.fullmatch(r"[\w][\w.+-]*", name):
                 raise ValueError(f"the variant '{name}' names a folder: use letters, digits, - and _")
         return variants
+
+    @model_validator(mode="after")
+    def _compared_exist(self) -> "Study":
+        for name in (*self.compare, *self.compare.values()):
+            if name not in self.variants:
+                raise ValueError(f"compare names '{name}', which is none of the variants")
+        return self
 
 
 class Run(NamedTuple):

@@ -1,4 +1,4 @@
-"""The tables of a study, `study.md` and `study.csv`."""
+"""The tables of a study: `study.md`, and the same as `study.csv` and `differences.csv`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,8 +6,9 @@ from typing import Any
 
 from mrfa.data.files import replacing
 from mrfa.evaluation.tables.assemble import Measured, assemble, assemble_plain
-from mrfa.evaluation.tables.layout import Table, to_csv, to_markdown
+from mrfa.evaluation.tables.layout import Column, Row, Table, metric_of, to_csv, to_markdown
 from mrfa.evaluation.tables.published import published_table
+from mrfa.study.differences import CLIPS, differences
 from mrfa.study.plan import Run, Study
 
 
@@ -23,8 +24,13 @@ def write_reports(study: Study, runs: list[Run], summaries: Mapping[str, Mapping
     Returns:
         The Markdown file.
     """
-    table = _table(study, runs, summaries)
-    for name, text in (("study.md", to_markdown(table)), ("study.csv", to_csv(table))):
+    finished = [run for run in runs if run.name in summaries]
+    table, compared = _table(study, runs, summaries), _differences(study, finished, output)
+    markdown = "\n".join(to_markdown(part) for part in (table, compared) if part.rows)
+    contents = {"study.md": markdown, "study.csv": to_csv(table)}
+    if compared.rows:
+        contents["differences.csv"] = to_csv(compared)
+    for name, text in contents.items():
         with replacing(output / name) as temporary:
             temporary.write_text(text)
     return output / "study.md"
@@ -44,6 +50,26 @@ def _table(study: Study, runs: list[Run], summaries: Mapping[str, Mapping[str, A
     if published is None:
         return assemble_plain("Study", measured, notes)
     return assemble(published, measured, notes)
+
+
+def _differences(study: Study, finished: list[Run], output: Path) -> Table:
+    """A row for each comparison of which both sides have a finished run."""
+    rows = []
+    for variant, reference in study.compare.items():
+        sides = [
+            [path for run in finished if run.variant == name and (path := output / run.name / CLIPS).is_file()]
+            for name in (variant, reference)
+        ]
+        if all(sides):
+            seeds = " against ".join(f"{len(side)} seed{'s' if len(side) > 1 else ''}" for side in sides)
+            rows.append(Row(f"{variant} minus {reference} ({seeds})", differences(*sides)))
+    judges = dict.fromkeys(judge for row in rows for judge in row.figures)
+    columns = [Column(judge, metric_of(judge), True) for judge in judges]
+    note = (
+        "mean over clips of the difference, averaged over seeds; in brackets: 95 % bootstrap interval over clips, which says "
+        "nothing of how other seeds would differ"
+    )
+    return Table("Differences, clip by clip", columns, rows, [note])
 
 
 def _notes(runs: list[Run], summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -35,8 +35,8 @@ def run_study(
         study: what to train.
         data: folder of training clips, or a packed file.
         test: folder of clips of other people, on which the models are judged.
-        output: holds a folder a run, `<variant>-seed<k>`, with `model` and `summary.json`, and the tables `study.md` and
-            `study.csv`.
+        output: holds a folder a run, `<variant>-seed<k>`, with `model` and `summary.json`, and the tables `study.md`,
+            `study.csv` and, where the study compares variants, `differences.csv`.
         cache: folder for prepared clips, shared by all runs; `output/cache` by default.
         checkpoint_every: steps between checkpoints.
         report: called with a line for each run.

@@ -159,6 +159,7 @@ def _trainer(
         val_check_interval=checkpoint_every if pairs.validation_clips else None,
         check_val_every_n_epoch=None if pairs.validation_clips else 1,
         num_sanity_val_steps=0,
+        enable_model_summary=False,
         limit_val_batches=1.0 if pairs.validation_clips else 0,
         use_distributed_sampler=False,
         sync_batchnorm=distributed,
