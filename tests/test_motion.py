@@ -63,3 +63,10 @@ def test_priors_without_affine_maps() -> None:
     moved = transfer_motion(source, driving, initial)
     assert moved.affine is None
     torch.testing.assert_close(moved.positions, source.positions + driving.positions - initial.positions)
+
+
+def test_public_place() -> None:
+    import mrfa
+    import mrfa.animation
+
+    assert mrfa.animation.transfer_motion is mrfa.transfer_motion is transfer_motion

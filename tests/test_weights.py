@@ -56,3 +56,8 @@ def test_weights_of_another_network(folder: Path) -> None:
     save_file(state, folder / "model.safetensors")
     with pytest.raises(InputError, match=rf"lacks {name}.*unknown unknown.weight"):
         load_model(folder)
+
+
+def test_preset_without_weights_says_so() -> None:
+    with pytest.raises(InputError, match="preset paper-affine comes without weights"):
+        load_model("paper-affine")

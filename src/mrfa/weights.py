@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mrfa.config import Config, dump_config, load_config
+from mrfa.config import Config, dump_config, load_config, preset_names
 from mrfa.data.files import replacing
 from mrfa.errors import InputError
 from mrfa.network.model import Network
@@ -36,6 +36,8 @@ def find_model(name: str | Path) -> Path:
         path = bundled_models() / str(name)
     if path.is_file() and path.name == WEIGHTS_NAME:
         path = path.parent
+    if not path.exists() and str(name) in preset_names():
+        raise InputError(f"the preset {name} comes without weights: train it, or convert a checkpoint of the authors' code")
     if not path.exists():
         names = sorted(p.name for p in bundled_models().glob("*") if p.is_dir()) if bundled_models().is_dir() else []
         raise InputError(f"no model '{name}': give a model folder" + (f" or one of {', '.join(names)}" if names else ""))
