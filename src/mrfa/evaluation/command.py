@@ -12,7 +12,7 @@ from mrfa.data.images import write_image
 from mrfa.evaluation.contact_sheet import write_contact_sheet
 from mrfa.evaluation.motion import evaluate_motion, make_motion_table, summarise_motion
 from mrfa.evaluation.motion_picture import draw_motion
-from mrfa.evaluation.protocols import Protocol, checked_variant, evaluate_model
+from mrfa.evaluation.protocols import Protocol, checked_variant, evaluate_model, rank
 from mrfa.evaluation.reconstruction import Evaluation, evaluate_reconstruction
 from mrfa.evaluation.report import make_table, summarise, to_json, write_json
 from mrfa.evaluation.summary import make_table as make_protocol_table
@@ -94,8 +94,9 @@ def run_protocol(
             device=device,
             progress=progress,
         )
-    _warn(summary["problems"], "")
-    Console().print(make_protocol_table(summary))
+    if rank() == 0:
+        _warn(summary["problems"], "")
+        Console().print(make_protocol_table(summary))
 
 
 def run_motion(

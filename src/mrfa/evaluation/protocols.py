@@ -107,7 +107,7 @@ def evaluate_model(
     plan = Plan(subject, chosen, folder, variant, frames_per_clip)
     records = run_trials(plan, trials[:clips], settings, progress)
     summary = sum_up(records, chosen, settings, problems)
-    if _rank() == 0:
+    if rank() == 0:
         write_summary(folder, summary, records)
         write_sheet(folder, records)
     return summary
@@ -121,7 +121,7 @@ def run_trials(
     Trials with a record of the same settings and judges are not run again.
     """
     key = settings | {"judges": sorted(judge.name for judge in plan.judges)}
-    own = list(trials)[_rank() :: _world()]
+    own = list(trials)[rank() :: _world()]
     todo = [trial for trial in own if read_record(plan.folder, trial.name, key) is None]
     done = len(own) - len(todo)
     for trial, frames in _decoded_ahead(todo, plan.subject.size):
@@ -208,7 +208,7 @@ def _collected(folder: Path, name: str, key: dict[str, Any]) -> TrialRecord:
         time.sleep(POLL_SECONDS)
 
 
-def _rank() -> int:
+def rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
