@@ -140,15 +140,15 @@ def _aed(needs: Needs) -> Judge:
 
 
 def _ard_py_feat(needs: Needs) -> Judge:
-    from mrfa.evaluation.judges.py_feat import PyFeatJudge, load_detector
+    from mrfa.evaluation.judges.py_feat import ARDJudge, load_py_feat
 
-    return PyFeatJudge("ARD (py-feat)", load_detector(needs.device))
+    return ARDJudge(load_py_feat(needs.device))
 
 
 def _auh_py_feat(needs: Needs) -> Judge:
-    from mrfa.evaluation.judges.py_feat import PyFeatJudge, load_detector
+    from mrfa.evaluation.judges.py_feat import AUHJudge, load_py_feat
 
-    return PyFeatJudge("AUH (py-feat)", load_detector(needs.device))
+    return AUHJudge(load_py_feat(needs.device))
 
 
 def _fid(needs: Needs) -> SetJudge:

@@ -41,7 +41,7 @@ def load_detector(device: str) -> Any:
     try:
         import face_alignment
     except Exception as error:  # its own requirements fail in many ways
-        raise JudgeUnavailableError(f"needs face-alignment: pip install face-alignment ({first_line(error)})") from None
+        raise JudgeUnavailableError(f"needs face-alignment: pip install 'mrfa[paper-judges]' ({first_line(error)})") from None
     try:
         return face_alignment.FaceAlignment(face_alignment.LandmarksType.TWO_D, device=device, flip_input=False)
     except Exception as error:  # no network, or a damaged download

@@ -1,71 +1,101 @@
-"""ARD and AUH by py-feat (Cheong et al. 2023), the paper's judges (supplement)."""
+"""ARD and AUH by py-feat (Cheong et al. 2023), the paper's judges (supplement): head angles and action units."""
 
-import tempfile
 from functools import cache
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
+from mrfa.data.tensors import to_tensor
 from mrfa.evaluation.judges.protocol import BOTH, Frames, JudgeUnavailableError, first_line
 
-ANGLES = ("Pitch", "Roll", "Yaw")
-PRESENT = 0.5
+ANGLES = ("Yaw", "Pitch", "Roll")
+BATCH = 8
+# Action units come as probabilities; one is active from here on.
+ACTIVE = 0.5
 
 
-class PyFeatJudge:
-    """Compares what py-feat's detector finds in generated and in driving frames."""
+class Found(NamedTuple):
+    """Of F frames: angles in degrees, `[F, 3]`, and which units are active, `[F, A]` of 0 and 1; NaN without a face."""
 
+    angles: np.ndarray
+    units: np.ndarray
+
+
+class PyFeat:
+    """py-feat's detector, asked once for both judges: what it found last is remembered."""
+
+    def __init__(self, detector: Any) -> None:
+        self.detector = detector
+        self.recent: list[tuple[np.ndarray, Found]] = []
+
+    def __call__(self, pictures: np.ndarray) -> Found:
+        """What is found in uint8 RGB pictures `[F, H, W, 3]`; of several faces, the surest."""
+        for known, found in self.recent:
+            if known is pictures:
+                return found
+        # It takes pictures in [0, 255], and gives angles in radians.
+        table = self.detector.detect(to_tensor(pictures) * 255, data_type="tensor", batch_size=BATCH, progress_bar=False)
+        units = [name for name in table.columns if name.startswith("AU")]
+        rows = np.stack([np.asarray(table[name], np.float64) for name in (*ANGLES, *units)], axis=1)
+        values = np.full((len(pictures), rows.shape[1]), np.nan)
+        frames = np.asarray(table["frame"], int)
+        for row in np.argsort(np.asarray(table["FaceScore"], np.float64)):
+            values[frames[row]] = rows[row]
+        angles, chances = np.degrees(values[:, :3]), values[:, 3:]
+        found = Found(angles, np.where(np.isnan(chances), np.nan, chances >= ACTIVE))
+        self.recent = [*self.recent[-1:], (pictures, found)]
+        return found
+
+
+class ARDJudge:
+    """Mean absolute difference of yaw, pitch and roll, in degrees."""
+
+    name = "ARD (py-feat)"
     lower_is_better = True
     protocols = BOTH
 
-    def __init__(self, name: str, detector: Any) -> None:
-        self.name = name
-        self.detector = detector
+    def __init__(self, faces: PyFeat) -> None:
+        self.faces = faces
 
     def __call__(self, frames: Frames) -> np.ndarray:
-        """A value a frame, `[F]`; NaN where a face was not found."""
-        made, true = (find(self.detector, pictures) for pictures in (frames.generated, frames.driving))
-        if self.name.startswith("ARD"):
-            difference = np.abs((made[:, :3] - true[:, :3] + 180) % 360 - 180)
-            return difference.mean(axis=1)
-        known = np.isfinite(made).all(1) & np.isfinite(true).all(1)
-        differing = ((made[:, 3:] >= PRESENT) != (true[:, 3:] >= PRESENT)).sum(1)
-        return np.where(known, differing, np.nan)
+        """A value a frame, `[F]`; NaN where either picture shows no face."""
+        difference = self.faces(frames.generated).angles - self.faces(frames.driving).angles
+        return np.abs((difference + 180) % 360 - 180).mean(axis=1)
 
 
-def find(detector: Any, pictures: np.ndarray) -> np.ndarray:
-    """Head angles in degrees, then the probability of each action unit, of the first face of each picture: `[F, 3 + A]`.
+class AUHJudge:
+    """Hamming distance of the action units: how many are active in one of the two faces only."""
 
-    Rows are NaN where there is no face. py-feat reads files, so the pictures go through a temporary folder.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [str(Path(folder) / f"{number:06d}.png") for number in range(len(pictures))]
-        for path, picture in zip(paths, pictures, strict=True):
-            Image.fromarray(picture).save(path)
-        table = detector.detect_image(paths)
-    units = [name for name in table.columns if name.startswith("AU")]
-    found = np.full((len(pictures), 3 + len(units)), np.nan)
-    for path, values in zip(table["input"], table[[*ANGLES, *units]].to_numpy(float), strict=True):
-        row = paths.index(str(path))
-        if np.isnan(found[row]).all():
-            found[row] = values
-    return found
+    name = "AUH (py-feat)"
+    lower_is_better = True
+    protocols = BOTH
+
+    def __init__(self, faces: PyFeat) -> None:
+        self.faces = faces
+
+    def __call__(self, frames: Frames) -> np.ndarray:
+        """A value a frame, `[F]`; NaN where either picture shows no face."""
+        return np.abs(self.faces(frames.generated).units - self.faces(frames.driving).units).sum(axis=1)
 
 
 @cache
-def load_detector(device: str) -> Any:
-    """py-feat's detector, which fetches its weights when it is first made.
+def load_py_feat(device: str) -> PyFeat:
+    """py-feat's img2pose and its gradient-boosted trees; it fetches their weights when it is first made.
 
     Raises:
         JudgeUnavailableError: the package or its weights are missing.
     """
     try:
-        from feat import Detector
+        from feat import Detectorv1
     except Exception as error:  # its own requirements fail in many ways
-        raise JudgeUnavailableError(f"needs py-feat: pip install py-feat ({first_line(error)})") from None
+        raise JudgeUnavailableError(f"needs py-feat 2.1 or later: pip install 'mrfa[paper-judges]' ({first_line(error)})") from None
     try:
-        return Detector(device=device)
+        return PyFeat(
+            Detectorv1(
+                face_model="img2pose", au_model="xgb", emotion_model=None, identity_model=None, gaze_model=None, device=device
+            )
+        )
     except Exception as error:  # no network, or a damaged download
-        raise JudgeUnavailableError(f"py-feat cannot load its weights: {first_line(error)}") from None
+        raise JudgeUnavailableError(
+            f"py-feat cannot load its models, run it once where there is a network: {first_line(error)}"
+        ) from None
