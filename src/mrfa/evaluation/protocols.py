@@ -145,14 +145,15 @@ def _judged(plan: Plan, trial: Trial, frames: "tuple[np.ndarray, np.ndarray] | I
         return TrialRecord(trial.name, [], {}, {}, str(error))
     values: Values = {}
     features: Values = {}
+    driving = clip[numbers]
     for method, made in pictures.items():
-        seen = Frames(source, clip[numbers], made, cross_identity=trial.source != trial.driving)
+        seen = Frames(source, driving, made, cross_identity=trial.source != trial.driving)
         for judge in plan.judges:
             if isinstance(judge, SetJudge):
                 features.setdefault(method, {})[judge.name] = judge.features(seen)
             else:
                 values.setdefault(method, {})[judge.name] = judge(seen)
-    write_strip(plan.folder, trial.name, source, clip[numbers], pictures)
+    write_strip(plan.folder, trial.name, source, driving, pictures)
     return TrialRecord(trial.name, numbers, values, features, None)
 
 

@@ -88,7 +88,8 @@ def load_py_feat(device: str) -> PyFeat:
     try:
         from feat import Detectorv1
     except Exception as error:  # its own requirements fail in many ways
-        raise JudgeUnavailableError(f"needs py-feat 2.1 or later: pip install 'mrfa[paper-judges]' ({first_line(error)})") from None
+        what = "needs py-feat 2.1 or later: pip install 'mrfa[paper-judges]'"
+        raise JudgeUnavailableError(f"{what} ({first_line(error)})") from None
     try:
         return PyFeat(
             Detectorv1(
