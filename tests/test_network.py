@@ -207,6 +207,18 @@ def test_hourglass_keeps_size_and_ends_with_its_input() -> None:
     assert torch.equal(out[:, -3:], x)
 
 
+def test_residual_blocks_added_to_an_hourglass_change_nothing_at_first() -> None:
+    plain = Hourglass(3, width=4, blocks=2, max_width=8).eval()
+    deeper = Hourglass(3, width=4, blocks=2, max_width=8, residual_levels=3).eval()
+    deeper.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.rand(1, 3, 8, 8)
+    assert torch.equal(deeper(x), plain(x))
+    with torch.no_grad():
+        for parameter in deeper.residual.parameters():
+            parameter.normal_()
+    assert not torch.allclose(deeper(x), plain(x), atol=0.1)
+
+
 def test_antialias_downsampling_of_a_constant() -> None:
     out = AntiAliasDownsample(4)(torch.ones(1, 3, 64, 64))
     assert out.shape == (1, 3, 16, 16)

@@ -21,9 +21,16 @@ class AffineDetectorConfig(Section):
     width: int = Field(32, ge=1)
     max_width: int = Field(1024, ge=1)
     blocks: int = Field(5, ge=1)
+    residual_levels: int = Field(0, ge=0, description="sizes of the hourglass, finest first, that get a residual block")
     head_kernel: int = Field(7, ge=1)
     head_padding: int = Field(0, ge=0, description="0 as in the paper: the heatmaps are smaller than the features")
     temperature: float = Field(0.1, gt=0)
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> "AffineDetectorConfig":
+        if self.residual_levels > self.blocks + 1:
+            raise ValueError(f"residual_levels is {self.residual_levels}: {self.blocks} blocks have {self.blocks + 1} sizes")
+        return self
 
     @property
     def parts(self) -> int:

@@ -46,7 +46,11 @@ class AffineDetector(nn.Module):
         widths = [3, *config.stem_widths]
         self.stem = nn.Sequential(*(DownBlock(widths[i], widths[i + 1]) for i in range(len(config.stem_widths))))
         self.hourglass = Hourglass(
-            widths[-1], width=config.width, blocks=config.blocks, max_width=config.max_width
+            widths[-1],
+            width=config.width,
+            blocks=config.blocks,
+            max_width=config.max_width,
+            residual_levels=config.residual_levels,
         )
         kernel, padding = config.head_kernel, config.head_padding
         self.heatmap_head = nn.Conv2d(self.hourglass.out_channels, config.keypoints, kernel, padding=padding)

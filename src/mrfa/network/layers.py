@@ -40,12 +40,20 @@ class NormFirst(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """Two pre-activated convolutions with a shortcut (paper 3.3)."""
+    """Two pre-activated convolutions with a shortcut (paper 3.3).
 
-    def __init__(self, channels: int) -> None:
+    Args:
+        channels: of input and output.
+        identity: start as the identity.
+    """
+
+    def __init__(self, channels: int, *, identity: bool = False) -> None:
         super().__init__()
         self.first = NormFirst(channels, channels)
         self.second = NormFirst(channels, channels)
+        if identity:
+            for parameter in self.second[-1].parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(self.first(x))
@@ -59,12 +67,15 @@ class Hourglass(nn.Module):
         width: channels of the last decoder block; the encoder's widths double from twice this on.
         blocks: halvings.
         max_width: limit of all widths.
+        residual_levels: how many of the encoder's finest sizes, that of the input first, get a residual block. It starts as
+            the identity, so it can be added to a trained network.
     """
 
-    def __init__(self, in_channels: int, *, width: int, blocks: int, max_width: int) -> None:
+    def __init__(self, in_channels: int, *, width: int, blocks: int, max_width: int, residual_levels: int = 0) -> None:
         super().__init__()
         down = [in_channels, *(min(max_width, width * 2 ** (i + 1)) for i in range(blocks))]
         self.down = nn.ModuleList(DownBlock(down[i], down[i + 1]) for i in range(blocks))
+        self.residual = nn.ModuleList(ResidualBlock(down[i], identity=True) for i in range(residual_levels))
         self.up = nn.ModuleList()
         channels = down[-1]
         for i in reversed(range(blocks)):
@@ -74,14 +85,17 @@ class Hourglass(nn.Module):
         self.out_channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[B, in_channels, h, w]` to `[B, out_channels, h, w]`; the last channels are the input itself."""
-        skips = [x]
-        for block in self.down:
-            skips.append(block(skips[-1]))
+        """`[B, in_channels, h, w]` to `[B, out_channels, h, w]`; the last channels are the input (after its residual block)."""
+        skips = [self._refined(x, 0)]
+        for level, block in enumerate(self.down, start=1):
+            skips.append(self._refined(block(skips[-1]), level))
         out = skips.pop()
         for block in self.up:
             out = torch.cat([block(out), skips.pop()], dim=1)
         return out
+
+    def _refined(self, x: Tensor, level: int) -> Tensor:
+        return self.residual[level](x) if level < len(self.residual) else x
 
 
 class AntiAliasDownsample(nn.Module):
