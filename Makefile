@@ -12,6 +12,7 @@ test: .venv/dev.done
 
 lint: .venv/dev.done
 	.venv/bin/ruff check src tests
+	.venv/bin/ruff format --check --quiet src tests
 	.venv/bin/mypy
 
 .venv/bin/python:

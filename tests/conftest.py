@@ -109,6 +109,6 @@ def write_clip(path: Path, *, frames: int, shade: int, side: int = 64) -> None:
         for index in range(frames):
             image = np.full((side, side, 3), shade, np.uint8)
             image[::4, :, 1] += 40
-            image[10 : 30, 5 + 4 * index : 25 + 4 * index] = (200, 180, 160)
+            image[10:30, 5 + 4 * index : 25 + 4 * index] = (200, 180, 160)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))

@@ -68,9 +68,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
     return 0
 
 
-def fails(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path
-) -> str:
+def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
     """The last line on standard error of a command that must end with exit code 2 and one line of error."""
     assert command(monkeypatch, *arguments) == 2
     text = capsys.readouterr().err
@@ -102,9 +100,7 @@ def test_job_is_the_animator_frame_by_frame(model: Path, clip: Path, tmp_path: P
 
     monkeypatch.setattr(VideoWriter, "write", write)
     seen: list[tuple[str, int, int | None]] = []
-    result = animate_file(
-        ASTRONAUT, clip, tmp_path / "out.mp4", model=model, on_progress=lambda *state: seen.append(state)
-    )
+    result = animate_file(ASTRONAUT, clip, tmp_path / "out.mp4", model=model, on_progress=lambda *state: seen.append(state))
     assert result == job.JobResult(7, [])
     assert seen == [("finding the face", i, 7) for i in range(1, 8)] + [("animating", i, 7) for i in range(1, 8)]
 
@@ -142,9 +138,7 @@ def test_compare_shows_source_driver_and_result(model: Path, clip: Path, tmp_pat
     assert np.abs(picture[:, 512:1024].astype(int) - expected).mean() < 5
 
 
-def test_a_template_drives_as_its_video_does(
-    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_template_drives_as_its_video_does(model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = tmp_path / "motion.safetensors"
     assert command(monkeypatch, "motion", clip, "-o", template, "--model", model) == 0
     motion = MotionTemplate.load(template)
@@ -260,9 +254,7 @@ def test_until_the_drivers_face_appears_the_portrait_keeps_its_pose(model: Path,
     assert np.abs(result[1].image.astype(int) - result[6].image).mean() < 1
 
 
-def test_a_template_of_another_model_is_refused(
-    model: Path, clip: Path, tiny_config: Config, tmp_path: Path
-) -> None:
+def test_a_template_of_another_model_is_refused(model: Path, clip: Path, tiny_config: Config, tmp_path: Path) -> None:
     torch.manual_seed(1)
     save_model(Network(tiny_config.network).eval(), tiny_config, tmp_path / "other", "card")
     template = tmp_path / "motion.safetensors"

@@ -172,9 +172,7 @@ def test_clip_crop_holds_the_face_of_every_sample(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize(("values", "expected"), [([0] * 6 + list(range(10, 100, 4)), 24), ([60, 61] * 20, 0), ([90] * 9, 0)])
-def test_the_first_frame_is_not_one_of_a_fade_in(
-    monkeypatch: pytest.MonkeyPatch, values: list[int], expected: int
-) -> None:
+def test_the_first_frame_is_not_one_of_a_fade_in(monkeypatch: pytest.MonkeyPatch, values: list[int], expected: int) -> None:
     def find(self: object, image: np.ndarray) -> Face | None:
         return Face((50, 50, 90, 90), True) if image.mean() > 5 else None
 

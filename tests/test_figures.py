@@ -196,9 +196,7 @@ def test_motion_is_relative_between_people_unless_told(tiny_network: Network, pe
     assert still.coarse.abs().max() < 1e-3
 
 
-def test_captions_are_whole_at_the_smallest_size(
-    tiny_network: Network, people: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_captions_are_whole_at_the_smallest_size(tiny_network: Network, people: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written: list[tuple[str, str]] = []
 
     def note(text: str, width: int, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
@@ -234,9 +232,7 @@ def test_flow_of_other_models(preset: str, people: Path) -> None:
         (["--pair", "PICTURE,anna_0"], "no face"),
     ],
 )
-def test_what_cannot_be_shown(
-    arguments: list[str], message: str, people: Path, model: str, tmp_path: Path
-) -> None:
+def test_what_cannot_be_shown(arguments: list[str], message: str, people: Path, model: str, tmp_path: Path) -> None:
     picture, path = tmp_path / "grey.png", tmp_path / "flow.png"
     write_image(picture, np.full((96, 96, 3), 128, np.uint8))
     arguments = [argument.replace("PICTURE", str(picture)) for argument in arguments]

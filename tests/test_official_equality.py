@@ -69,9 +69,7 @@ def test_prior_alone_equals_the_authors(prior: str) -> None:
     comparison.finish()
 
 
-def _relative_motion(
-    compare: Comparison, network: Network, source: Tensor, driving: Tensor, initial: Tensor
-) -> Keypoints:
+def _relative_motion(compare: Comparison, network: Network, source: Tensor, driving: Tensor, initial: Tensor) -> Keypoints:
     """The keypoints of relative motion with adapted scale; checks those of the initial frame and without scale on the way."""
     found = [network.detect(picture) for picture in (source, driving, initial)]
     compare("kp_initial", found[2].positions[0], 1e-5)
@@ -100,9 +98,7 @@ def _inputs(network: Network) -> Iterator[dict[str, list[tuple[Tensor, ...]]]]:
         handle.remove()
 
 
-def _compare_output(
-    compare: Comparison, source: Tensor, output: Output, *, stride: int, prior_only: bool = False
-) -> None:
+def _compare_output(compare: Comparison, source: Tensor, output: Output, *, stride: int, prior_only: bool = False) -> None:
     """Keypoints, coarse motion, refined motion in pixels, and pictures; tolerances are those of the values' own noise."""
     for name, keypoints in (("source", output.source_keypoints), ("driving", output.driving_keypoints)):
         compare(f"kp_{name}", keypoints.positions[0], 1e-5)
@@ -129,9 +125,7 @@ def _compare_output(
     compare("image", output.image[0, :, ::stride, ::stride], 2e-2, mean=2e-5)
 
 
-def _compare_inside(
-    compare: Comparison, network: Network, output: Output, inputs: dict[str, list[tuple[Tensor, ...]]]
-) -> None:
+def _compare_inside(compare: Comparison, network: Network, output: Output, inputs: dict[str, list[tuple[Tensor, ...]]]) -> None:
     """Structure features, correlation, encoder features and the inputs of hourglass and updater."""
     source = network.encode_source(reference.pictures()[0], output.source_keypoints)
     assert network.structure is not None and source.structure is not None

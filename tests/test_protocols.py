@@ -63,9 +63,7 @@ def test_paper_variant_counts_the_first_frame(people: Path, model: str, tmp_path
     assert paper["methods"]["source"]["L1"]["mean"] <= standard["methods"]["source"]["L1"]["mean"]
 
 
-def test_finished_trials_are_not_run_again(
-    people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_finished_trials_are_not_run_again(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     first = evaluate_model(model, people, out, judges=["L1"], clips=2)
     asked: list[str] = []
@@ -77,9 +75,7 @@ def test_finished_trials_are_not_run_again(
     assert len(asked) == 4  # other judges: all are run again
 
 
-def test_processes_share_the_trials(
-    people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_share_the_trials(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     alone = evaluate_model(model, people, tmp_path / "alone", judges=PIXELS)
     monkeypatch.setenv("WORLD_SIZE", "2")
     waited: list[str] = []

@@ -200,9 +200,7 @@ def detect(reference: Path, fill: Any) -> Callable[[np.ndarray], np.ndarray]:
     return run
 
 
-def test_keypoints_are_the_published_networks(
-    reference: Path, fill: Any, detect: Callable[[np.ndarray], np.ndarray]
-) -> None:
+def test_keypoints_are_the_published_networks(reference: Path, fill: Any, detect: Callable[[np.ndarray], np.ndarray]) -> None:
     expected = np.load(reference / "expected_tpsm.npz")
     source, driving, initial = (detect(image) for image in fill["images"](1))
     found = {

@@ -34,12 +34,8 @@ def _config(**more: object) -> Config:
 def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path) -> None:
     config = _config(training__steps=4)
     whole = train(config, data=clips, output=tmp_path / "whole", cache=tmp_path / "cache", checkpoint_every=2)
-    train(
-        config, data=clips, output=tmp_path / "parts", cache=tmp_path / "cache", checkpoint_every=2, time_limit=1e-6
-    )
-    parts = train(
-        config, data=clips, output=tmp_path / "parts", cache=tmp_path / "cache", checkpoint_every=2, resume=True
-    )
+    train(config, data=clips, output=tmp_path / "parts", cache=tmp_path / "cache", checkpoint_every=2, time_limit=1e-6)
+    parts = train(config, data=clips, output=tmp_path / "parts", cache=tmp_path / "cache", checkpoint_every=2, resume=True)
     a, b = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
     assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-3) for key in a)
 

@@ -40,12 +40,8 @@ def _vgg(*blocks: tuple[int, int]) -> tuple[tuple[int, int, int, int] | tuple[st
 _BASE = "https://download.pytorch.org/models/"
 # Cut after the last layer that is taken; VGG-19 where the perceptual loss needs it, after relu1_1 .. relu5_1.
 BACKBONES = {
-    "vgg19": Backbone(
-        _BASE + "vgg19-dcbb9e9d.pth", _vgg((64, 2), (128, 2), (256, 4), (512, 4), (512, 1)), (1, 6, 11, 20, 29)
-    ),
-    "vgg16": Backbone(
-        _BASE + "vgg16-397923af.pth", _vgg((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), (3, 8, 15, 22, 29)
-    ),
+    "vgg19": Backbone(_BASE + "vgg19-dcbb9e9d.pth", _vgg((64, 2), (128, 2), (256, 4), (512, 4), (512, 1)), (1, 6, 11, 20, 29)),
+    "vgg16": Backbone(_BASE + "vgg16-397923af.pth", _vgg((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)), (3, 8, 15, 22, 29)),
     "alexnet": Backbone(
         _BASE + "alexnet-owt-7be5be79.pth",
         (

@@ -232,9 +232,7 @@ def synthesize(
     with _progress() as on_progress:
         from mrfa.synthetic.dataset import synthesize_clips
 
-        written = synthesize_clips(
-            folder, clips=clips, frames=frames, size=size, seed=seed, truth=truth, on_progress=on_progress
-        )
+        written = synthesize_clips(folder, clips=clips, frames=frames, size=size, seed=seed, truth=truth, on_progress=on_progress)
     typer.echo(f"{folder}: {len(written)} clips")
 
 

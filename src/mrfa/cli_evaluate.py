@@ -20,9 +20,7 @@ def evaluate_reconstruction(
     """Animate each clip's first frame by its later frames, and compare with these: a quick look beside baselines."""
     from mrfa.evaluation.command import run_reconstruction
 
-    run_reconstruction(
-        model, data, output=output, sheet=sheet, frames_per_clip=frames_per_clip or None, clips=clips or None
-    )
+    run_reconstruction(model, data, output=output, sheet=sheet, frames_per_clip=frames_per_clip or None, clips=clips or None)
 
 
 @evaluate.command("protocol")

@@ -118,9 +118,7 @@ class _Sizes:
     def transformer_detector(self) -> dict[str, Any]:
         _, tokens, width = self.shape("encoder.transformer.keypoint_token")
         layers = self.count("encoder.transformer.transformer.layers")
-        branches = [
-            self.shape(f"encoder.pre_feature.stage3.0.branches.{branch}.0.conv1.weight")[0] for branch in range(3)
-        ]
+        branches = [self.shape(f"encoder.pre_feature.stage3.0.branches.{branch}.0.conv1.weight")[0] for branch in range(3)]
         patch = self.shape("encoder.transformer.patch_to_embedding.weight")[1]
         return {
             "kind": "transformer",

@@ -45,9 +45,7 @@ class Animator:
         self._source: Source | None = None
 
     @classmethod
-    def from_pretrained(
-        cls, name_or_folder: str | Path = "small", device: str | torch.device | None = None
-    ) -> "Animator":
+    def from_pretrained(cls, name_or_folder: str | Path = "small", device: str | torch.device | None = None) -> "Animator":
         """An animator with the weights of a bundled model or of a model folder.
 
         Args:
@@ -128,9 +126,7 @@ class Animator:
                 driving = self._keypoints(batch)
                 if initial is None:
                     initial = Keypoints(driving.positions[:1], None if driving.affine is None else driving.affine[:1])
-                moved = transfer_motion(
-                    source.keypoints, driving, initial, relative=relative, adapt_scale=adapt_scale
-                )
+                moved = transfer_motion(source.keypoints, driving, initial, relative=relative, adapt_scale=adapt_scale)
                 pictures = to_pictures(self.network.animate(source, moved).image)
             yield from pictures
 

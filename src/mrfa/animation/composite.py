@@ -24,9 +24,7 @@ class Portrait:
         image: the portrait as it is written, uint8 `[height, width, 3]` with both sizes even, as videos need.
     """
 
-    def __init__(
-        self, image: np.ndarray, box: CropBox, *, long_side: int = LONG_SIDE, feather: float = FEATHER
-    ) -> None:
+    def __init__(self, image: np.ndarray, box: CropBox, *, long_side: int = LONG_SIDE, feather: float = FEATHER) -> None:
         height, width = image.shape[:2]
         scale = min(1.0, long_side / max(height, width))
         if scale < 1:

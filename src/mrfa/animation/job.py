@@ -130,9 +130,7 @@ def animate_file(
     )
     done = 0
     with writer:
-        pictures = animator.animate(
-            driving_frames(), relative=relative, adapt_scale=adapt_scale, batch_size=batch_size
-        )
+        pictures = animator.animate(driving_frames(), relative=relative, adapt_scale=adapt_scale, batch_size=batch_size)
         for crop in pictures:
             pts, duration, panel = waiting.popleft()
             picture = crop if canvas is None else canvas.paste(crop)

@@ -77,9 +77,7 @@ class FaceLandmarker:
             with _quiet():
                 from mediapipe.python.solutions.face_mesh import FaceMesh
         except ImportError:
-            raise InputError(
-                "landmarks need mediapipe 0.10.14 (Python 3.11 or 3.12): pip install mediapipe==0.10.14"
-            ) from None
+            raise InputError("landmarks need mediapipe 0.10.14 (Python 3.11 or 3.12): pip install mediapipe==0.10.14") from None
         warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype")
         with _quiet():
             self._mesh: Any = FaceMesh(static_image_mode=static, max_num_faces=1, refine_landmarks=True)
@@ -110,9 +108,7 @@ class FaceLandmarker:
     def __enter__(self) -> "FaceLandmarker":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
 

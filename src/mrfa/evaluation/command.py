@@ -39,9 +39,7 @@ def run_reconstruction(
             check_writable(path)
     network = load_model(model)
     with _bar("clips") as progress:
-        evaluation = evaluate_reconstruction(
-            network, data, frames_per_clip=frames_per_clip, clips=clips, progress=progress
-        )
+        evaluation = evaluate_reconstruction(network, data, frames_per_clip=frames_per_clip, clips=clips, progress=progress)
     _warn(evaluation.problems, "skipped: ")
     summary = summarise(evaluation.clips)
     Console().print(make_table(summary))
@@ -99,9 +97,7 @@ def run_protocol(
         Console().print(make_protocol_table(summary))
 
 
-def run_motion(
-    model: str, *, heads: int, pairs: int, seed: int, output: Path | None, picture: Path | None, device: str
-) -> None:
+def run_motion(model: str, *, heads: int, pairs: int, seed: int, output: Path | None, picture: Path | None, device: str) -> None:
     """Measure the flow against the truth with a progress bar, print a table, and write JSON if wanted.
 
     Args:

@@ -98,9 +98,7 @@ def evaluate_motion(
 
 def summarise_motion(scores: MotionScores) -> dict[str, dict[str, dict[str, float | None]]]:
     """Mean over heads with its 95 % interval, by stage and region, and for the occlusion: JSON-ready."""
-    summary = {
-        stage: {region: _figure(values) for region, values in scores.errors[stage].items()} for stage in scores.stages
-    }
+    summary = {stage: {region: _figure(values) for region, values in scores.errors[stage].items()} for stage in scores.stages}
     for stage, values in scores.occlusion.items():
         summary[stage]["occlusion"] = _figure(values)
     return summary
@@ -163,9 +161,7 @@ def _mean_errors(pairs: list[MotionPair]) -> dict[str, dict[str, float]]:
             for region in REGIONS:
                 chosen = error[masks[region] & pair.truth.visible]
                 collected.setdefault(stage, {}).setdefault(region, []).append(chosen)
-    return {
-        stage: {region: _mean(np.concatenate(parts)) for region, parts in of.items()} for stage, of in collected.items()
-    }
+    return {stage: {region: _mean(np.concatenate(parts)) for region, parts in of.items()} for stage, of in collected.items()}
 
 
 def _occlusion_quality(pairs: list[MotionPair]) -> dict[str, float]:

@@ -178,9 +178,7 @@ def judged_frames(count: int, chosen: int | None, *, include_first: bool) -> lis
     return [int(number) for number in np.linspace(first, count - 1, chosen).round()]
 
 
-def _decoded_ahead(
-    trials: Sequence[Trial], size: int
-) -> Iterator[tuple[Trial, "tuple[np.ndarray, np.ndarray] | InputError"]]:
+def _decoded_ahead(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, "tuple[np.ndarray, np.ndarray] | InputError"]]:
     """Each trial with its portrait and driving clip, or why they cannot be had; the next is read meanwhile."""
     with ThreadPoolExecutor(1) as reader:
         ahead: Future[Any] | None = reader.submit(_read, trials[0], size) if trials else None

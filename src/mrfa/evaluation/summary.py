@@ -82,9 +82,7 @@ def make_table(summary: dict[str, Any]) -> Table:
     return table
 
 
-def _figure(
-    records: Sequence[TrialRecord], method: str, judge: Judge | SetJudge, *, by_frame: bool
-) -> dict[str, Any]:
+def _figure(records: Sequence[TrialRecord], method: str, judge: Judge | SetJudge, *, by_frame: bool) -> dict[str, Any]:
     if isinstance(judge, SetJudge):
         features = [record.features[method][judge.name] for record in records]
         value = judge.result(np.concatenate(features)) if features else math.nan

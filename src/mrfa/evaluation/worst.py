@@ -16,9 +16,7 @@ CELL = 160
 ROWS = 12
 
 
-def write_strip(
-    folder: Path, name: str, source: np.ndarray, driving: np.ndarray, pictures: dict[str, np.ndarray]
-) -> None:
+def write_strip(folder: Path, name: str, source: np.ndarray, driving: np.ndarray, pictures: dict[str, np.ndarray]) -> None:
     """Keep one frame of a trial, the one that differs most from the portrait: portrait, driving frame, each method.
 
     Args:

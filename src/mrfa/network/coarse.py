@@ -28,9 +28,7 @@ class CoarseMotion(NamedTuple):
     mask: Tensor | None
 
 
-def affine_part_flows(
-    source: Keypoints, driving: Keypoints, height: int, width: int, background: Tensor | None = None
-) -> Tensor:
+def affine_part_flows(source: Keypoints, driving: Keypoints, height: int, width: int, background: Tensor | None = None) -> Tensor:
     """Backward flow of the background and of each keypoint's surroundings (Eq. 1 and 2).
 
     Args:
@@ -74,9 +72,7 @@ class DenseMotion(nn.Module):
         self.mask_head = nn.Conv2d(self.hourglass.out_channels, parts, kernel, padding=kernel // 2)
         self.occlusion_head = nn.Conv2d(self.hourglass.out_channels, 1, kernel, padding=kernel // 2)
 
-    def forward(
-        self, thumbnail: Tensor, source: Keypoints, driving: Keypoints, background: Tensor | None = None
-    ) -> CoarseMotion:
+    def forward(self, thumbnail: Tensor, source: Keypoints, driving: Keypoints, background: Tensor | None = None) -> CoarseMotion:
         """Coarse motion of a pair.
 
         Args:
@@ -94,9 +90,7 @@ class DenseMotion(nn.Module):
         flow = (mask[..., None] * part_flows).sum(1)
         return CoarseMotion(flow, self.occlusion_head(features).float(), mask)
 
-    def _part_flows(
-        self, source: Keypoints, driving: Keypoints, height: int, width: int, background: Tensor | None
-    ) -> Tensor:
+    def _part_flows(self, source: Keypoints, driving: Keypoints, height: int, width: int, background: Tensor | None) -> Tensor:
         if self.groups is None:
             return affine_part_flows(source, driving, height, width, background)
         return thin_plate_part_flows(

@@ -16,9 +16,7 @@ class StructureEncoder(nn.Module):
 
     def __init__(self, in_channels: int, config: CorrelationConfig) -> None:
         super().__init__()
-        self.hourglass = Hourglass(
-            in_channels, width=config.width, blocks=config.blocks, max_width=config.max_width
-        )
+        self.hourglass = Hourglass(in_channels, width=config.width, blocks=config.blocks, max_width=config.max_width)
         self.head = nn.Conv2d(self.hourglass.out_channels, config.channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:

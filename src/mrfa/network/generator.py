@@ -35,9 +35,7 @@ class ImageDecoder(nn.Module):
         prior_only: all motion that comes in is the prior's, so there is no coarse path beside it.
     """
 
-    def __init__(
-        self, config: GeneratorConfig, *, prior_only: bool = False, conventions: Conventions = CONSISTENT
-    ) -> None:
+    def __init__(self, config: GeneratorConfig, *, prior_only: bool = False, conventions: Conventions = CONSISTENT) -> None:
         super().__init__()
         self.conventions = conventions
         self.corner_aligned = conventions.corner_aligned_warps or not prior_only

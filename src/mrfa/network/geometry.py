@@ -163,9 +163,7 @@ class RandomTransform(NamedTuple):
         """Derivative of the transform at `[B, n, 2]`: `[B, n, 2, 2]`, rows the outputs, by central differences."""
         step = 1e-2
         offset = torch.eye(2, device=positions.device) * step
-        columns = [
-            (self.positions(positions + offset[i]) - self.positions(positions - offset[i])) / (2 * step) for i in range(2)
-        ]
+        columns = [(self.positions(positions + offset[i]) - self.positions(positions - offset[i])) / (2 * step) for i in range(2)]
         return torch.stack(columns, dim=-1)
 
     def _bend(self, positions: Tensor) -> Tensor:

@@ -35,15 +35,11 @@ class HighResolutionTrunk(nn.Module):
         self.layer1 = nn.Sequential(
             Bottleneck(stem_width, stem_width), *(Bottleneck(full, stem_width) for _ in range(BLOCKS - 1))
         )
-        self.transition1 = nn.ModuleList(
-            [_convolution(full, widths[0]), nn.Sequential(_convolution(full, widths[1], stride=2))]
-        )
+        self.transition1 = nn.ModuleList([_convolution(full, widths[0]), nn.Sequential(_convolution(full, widths[1], stride=2))])
         self.stage2 = nn.Sequential(FusionModule(widths[:2]))
         lowest = nn.Sequential(_convolution(widths[1], widths[2], stride=2))
         self.transition2 = nn.ModuleList([nn.Identity(), nn.Identity(), lowest])
-        self.stage3 = nn.Sequential(
-            *(FusionModule(widths) for _ in range(FUSIONS - 1)), FusionModule(widths, outputs=1)
-        )
+        self.stage3 = nn.Sequential(*(FusionModule(widths) for _ in range(FUSIONS - 1)), FusionModule(widths, outputs=1))
         self.out_channels = widths[0]
 
     def forward(self, image: Tensor) -> Tensor:
@@ -85,9 +81,7 @@ class FusionModule(nn.Module):
 
     def __init__(self, widths: Sequence[int], outputs: int | None = None) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(
-            nn.Sequential(*(BasicBlock(width, width) for _ in range(BLOCKS))) for width in widths
-        )
+        self.branches = nn.ModuleList(nn.Sequential(*(BasicBlock(width, width) for _ in range(BLOCKS))) for width in widths)
         self.fuse_layers = nn.ModuleList(
             nn.ModuleList(_exchange(widths, origin, target) for origin in range(len(widths)))
             for target in range(outputs or len(widths))

@@ -34,9 +34,7 @@ class NormFirst(nn.Sequential):
     """Batch norm, ReLU, 3x3 convolution."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(
-            nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True), nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        )
+        super().__init__(nn.BatchNorm2d(in_channels), nn.ReLU(inplace=True), nn.Conv2d(in_channels, out_channels, 3, padding=1))
 
 
 class ResidualBlock(nn.Module):

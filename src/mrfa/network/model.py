@@ -88,9 +88,7 @@ class Network(nn.Module):
                 conventions=conventions,
             )
         self.encoder = ImageEncoder(config.generator)
-        self.decoder = ImageDecoder(
-            config.generator, prior_only=config.motion == "prior_only", conventions=conventions
-        )
+        self.decoder = ImageDecoder(config.generator, prior_only=config.motion == "prior_only", conventions=conventions)
         self.coarse_downsample = AntiAliasDownsample(COARSE_DIVISOR)
         self.structure_downsample = AntiAliasDownsample(correlation.image_divisor)
 

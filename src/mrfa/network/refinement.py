@@ -75,16 +75,12 @@ class FlowUpdater(nn.Module):
         joined = config.motion_width + 2
         self.warped: nn.Module | None = None
         if config.warped_feature:
-            self.warped = nn.Sequential(
-                nn.Conv2d(config.context_width, config.warped_width, 3, padding=1), nn.ReLU(inplace=True)
-            )
+            self.warped = nn.Sequential(nn.Conv2d(config.context_width, config.warped_width, 3, padding=1), nn.ReLU(inplace=True))
             joined += config.warped_width
         self.flow_head = _head(joined, config.head_width, 2) if config.update_flow else None
         self.occlusion_head = _head(joined, config.head_width, 1) if config.update_occlusion else None
 
-    def forward(
-        self, flow_px: Tensor, correlation: Tensor, warped: Tensor | None
-    ) -> tuple[Tensor | None, Tensor | None]:
+    def forward(self, flow_px: Tensor, correlation: Tensor, warped: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
         """Residual flow and residual occlusion of one iteration.
 
         Args:

@@ -104,7 +104,7 @@ def _paint_eye(head: SyntheticHead, shape: tuple[int, int], random: np.random.Ge
 
 def _paint_teeth(shape: tuple[int, int], teeth: int) -> np.ndarray:
     row, column = np.linspace(0, 1, shape[0])[:, None], np.linspace(-1, 1, shape[1])
-    gap = 1 - 0.35 * np.exp(-((((column * teeth / 2) % 1) - 0.5) / 0.1) ** 2)
+    gap = 1 - 0.35 * np.exp(-(((((column * teeth / 2) % 1) - 0.5) / 0.1) ** 2))
     shade = gap * (1 - 0.55 * column**2) * (0.85 + 0.15 * row)
     return np.array([0.9, 0.88, 0.82]) * shade[..., None]
 

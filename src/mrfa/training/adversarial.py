@@ -30,8 +30,7 @@ class PatchDiscriminator(nn.Module):
         super().__init__()
         widths = (3, *WIDTHS)
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv2d(widths[i], widths[i + 1], 4, stride=2 if i < 3 else 1, padding=1))
-            for i in range(len(WIDTHS))
+            spectral_norm(nn.Conv2d(widths[i], widths[i + 1], 4, stride=2 if i < 3 else 1, padding=1)) for i in range(len(WIDTHS))
         )
         self.head = spectral_norm(nn.Conv2d(WIDTHS[-1], 1, 3, padding=1))
 

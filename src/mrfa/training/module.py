@@ -27,9 +27,7 @@ from mrfa.training.pairs import PairBatch
 class TrainingModule(L.LightningModule):
     """Network, objective, Adam and schedule (paper 3.4)."""
 
-    def __init__(
-        self, network: Network, objective: Objective, config: Config, *, total_steps: int, output: Path
-    ) -> None:
+    def __init__(self, network: Network, objective: Objective, config: Config, *, total_steps: int, output: Path) -> None:
         super().__init__()
         self.network = network
         self.config = config.training
@@ -84,9 +82,7 @@ class TrainingModule(L.LightningModule):
     ) -> None:
         """Clip the prior's parts alone, each by its largest gradient, where the configuration says so."""
         if self.config.clipping == "total":
-            self.clip_gradients(
-                optimizer, gradient_clip_val=gradient_clip_val, gradient_clip_algorithm=gradient_clip_algorithm
-            )
+            self.clip_gradients(optimizer, gradient_clip_val=gradient_clip_val, gradient_clip_algorithm=gradient_clip_algorithm)
             return
         for part in (self.network.detector, self.network.dense_motion, self.network.background):
             if part is not None:

@@ -83,9 +83,7 @@ class Objective(nn.Module):
             parts["opening"] = config.opening_weight * opening_loss(positions, groups, found)
         return parts
 
-    def _adversarial(
-        self, discriminator: PatchDiscriminator, image: Tensor, target: Tensor, step: int
-    ) -> dict[str, Tensor]:
+    def _adversarial(self, discriminator: PatchDiscriminator, image: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
         config = self.config.adversarial
         losses = discriminator.losses(image, target)
         parts = {"discriminator": losses.discriminator}

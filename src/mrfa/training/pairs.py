@@ -140,9 +140,7 @@ class PairData(L.LightningDataModule):
 
     VALIDATION_PAIRS = 96
 
-    def __init__(
-        self, config: TrainingConfig, clips: list[PreparedClip], validation_clips: list[PreparedClip] | None
-    ) -> None:
+    def __init__(self, config: TrainingConfig, clips: list[PreparedClip], validation_clips: list[PreparedClip] | None) -> None:
         super().__init__()
         self.config = config
         self.clips = clips

@@ -129,9 +129,7 @@ def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
     return clips
 
 
-def _trainer(
-    config: Config, output: Path, pairs: PairData, checkpoint_every: int, end: float | None
-) -> L.Trainer:
+def _trainer(config: Config, output: Path, pairs: PairData, checkpoint_every: int, end: float | None) -> L.Trainer:
     callbacks: list[Callback] = [
         ModelCheckpoint(
             output / "checkpoints",

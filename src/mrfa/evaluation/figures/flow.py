@@ -107,7 +107,7 @@ def wheel_legend(full: float | None, cell: int) -> np.ndarray:
     side = cell - 2 * line
     legend = np.full((cell, cell, 3), 255, np.uint8)
     left = (cell - side) // 2
-    legend[: side, left : left + side] = to_pictures(colour_wheel(side)[None])[0]
+    legend[:side, left : left + side] = to_pictures(colour_wheel(side)[None])[0]
     image = Image.fromarray(legend)
     text = "edge: as stated" if full is None else f"edge: {full:.3g} px or more"
     text, font = fit_text(text, cell - 2 * MARGIN, font_size(line))

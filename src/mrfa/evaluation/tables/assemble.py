@@ -62,9 +62,7 @@ def summary_figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
     """Judge to figure, without the judges that gave none."""
     values = summary["methods"].get(METHOD, {})
     return {
-        judge: Figure(value["mean"], value["low"], value["high"])
-        for judge, value in values.items()
-        if value["mean"] is not None
+        judge: Figure(value["mean"], value["low"], value["high"]) for judge, value in values.items() if value["mean"] is not None
     }
 
 
@@ -81,9 +79,7 @@ def _reason(summaries: list[Mapping[str, Any]], metric: str) -> str:
     return next((problem for problem in problems if metric in problem), "no judge gave figures")
 
 
-def _row(
-    title: str, summary: Mapping[str, Any] | None, row: PublishedRow | None, published: PublishedTable
-) -> Row:
+def _row(title: str, summary: Mapping[str, Any] | None, row: PublishedRow | None, published: PublishedTable) -> Row:
     figures = {} if summary is None else summary_figures(summary)
     for name, values in row.values.items() if row else ():
         for metric, value in values.items():
