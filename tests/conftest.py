@@ -112,3 +112,13 @@ def write_clip(path: Path, *, frames: int, shade: int, side: int = 64) -> None:
             image[10:30, 5 + 4 * index : 25 + 4 * index] = (200, 180, 160)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Three clips of two people."""
+    folder = tmp_path / "people"
+    folder.mkdir()
+    for number, name in enumerate(("anna_0", "anna_1", "ben_0")):
+        write_clip(folder / f"{name}.mp4", frames=4 + number, shade=60 + 50 * number)
+    return folder

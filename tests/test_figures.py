@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_preset, write_clip
+from conftest import tiny_preset
 from PIL import Image, ImageFont
 from typer.testing import CliRunner
 
@@ -32,15 +32,6 @@ from mrfa.weights import save_model
 
 CELL = 64
 LINE = line_height(CELL)
-
-
-@pytest.fixture
-def people(tmp_path: Path) -> Path:
-    folder = tmp_path / "people"
-    folder.mkdir()
-    for number, name in enumerate(("anna_0", "anna_1", "ben_0")):
-        write_clip(folder / f"{name}.mp4", frames=4 + number, shade=60 + 50 * number)
-    return folder
 
 
 @pytest.fixture

@@ -24,16 +24,6 @@ PIXELS = ["L1", "PSNR", "SSIM"]
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> Path:
-    """Three clips of two people."""
-    folder = tmp_path / "people"
-    folder.mkdir()
-    for number, name in enumerate(("anna_0", "anna_1", "ben_0")):
-        write_clip(folder / f"{name}.mp4", frames=4 + number, shade=60 + 50 * number)
-    return folder
-
-
-@pytest.fixture
 def model(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> str:
     save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
     return str(tmp_path / "model")
