@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import write_clip
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from mrfa.evaluation.judges import Frames, load_judges
 from mrfa.evaluation.protocols import evaluate_model, judged_frames
 from mrfa.evaluation.trials import cross_identity_trials
 from mrfa.network.model import Network
-from mrfa.weights import save_model
+from mrfa.weights import load_model, save_model
 
 PIXELS = ["L1", "PSNR", "SSIM"]
 
@@ -53,7 +54,9 @@ def test_paper_variant_counts_the_first_frame(people: Path, model: str, tmp_path
     assert paper["methods"]["source"]["L1"]["mean"] <= standard["methods"]["source"]["L1"]["mean"]
 
 
-def test_finished_trials_are_not_run_again(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_trials_are_not_run_again(
+    people: Path, model: str, tiny_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     first = evaluate_model(model, people, out, judges=["L1"], clips=2)
     asked: list[str] = []
@@ -63,6 +66,14 @@ def test_finished_trials_are_not_run_again(people: Path, model: str, tmp_path: P
     assert evaluate_model(model, people, out, judges=["L1"])["clips"] == 3 and asked == ["ben_0"]
     evaluate_model(model, people, out, judges=PIXELS)
     assert len(asked) == 4  # other judges: all are run again
+    evaluate_model(model, people, out, judges=PIXELS)
+    assert len(asked) == 4
+    network = load_model(model)
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    save_model(network, tiny_config, Path(model), "# trained on")
+    evaluate_model(model, people, out, judges=PIXELS)
+    assert len(asked) == 7  # other weights under the same name
 
 
 def test_processes_share_the_trials(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from mrfa.config import Config, dump_config, load_config, preset_names
 from mrfa.data.files import replacing
@@ -15,7 +15,7 @@ from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.official import convert_official
 
-__all__ = ["bundled_models", "convert_official", "detector_fingerprint", "find_model", "load_model", "save_model"]
+__all__ = ["bundled_models", "convert_official", "detector_fingerprint", "find_model", "fingerprint", "load_model", "save_model"]
 
 WEIGHTS_NAME = "model.safetensors"
 
@@ -96,8 +96,13 @@ def save_model(network: Network, config: Config, folder: Path, card: str, *, hal
 
 def detector_fingerprint(network: Network) -> str:
     """Short name of the keypoint detector's weights: motion of one detector does not drive another."""
+    return fingerprint(network.detector)
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Short name of a module's weights, the same whether they are kept in full or in half precision."""
     digest = hashlib.sha256()
-    for key, value in network.detector.state_dict().items():
+    for key, value in module.state_dict().items():
         if value.is_floating_point():
             digest.update(key.encode() + value.detach().cpu().half().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -67,7 +67,7 @@ def evaluate_model(
     Args:
         model: model folder, name of a bundled model, or folder of result videos named like the trials.
         data: folder of clips of people that the model has never seen.
-        folder: made where it does not exist; an interrupted evaluation of the same settings goes on.
+        folder: made where it does not exist; an interrupted evaluation of the same weights and settings goes on.
         protocol: self-reconstruction takes absolute motion, cross-identity what `relative` says.
         variant: correct definitions, or what the paper's figures were computed with.
         relative: cross-identity by relative motion.
@@ -97,6 +97,7 @@ def evaluate_model(
         "variant": variant,
         "relative": relative and protocol == "cross-identity",
         "model": model,
+        "version": subject.version,
         "data": str(data),
         "frames_per_clip": frames_per_clip,
     }

@@ -1,5 +1,6 @@
 """What makes the pictures that are judged: a network of ours, or result videos made elsewhere."""
 
+import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -13,15 +14,21 @@ from mrfa.errors import InputError
 from mrfa.evaluation.baselines import repeated_source
 from mrfa.evaluation.trials import Trial
 from mrfa.network.model import Network
-from mrfa.weights import load_model
+from mrfa.weights import fingerprint, load_model
 
 BATCH = 8
 
 
 class Subject(Protocol):
-    """Makes pictures of a trial by one or more methods, `result` among them."""
+    """Makes pictures of a trial by one or more methods, `result` among them.
+
+    Attributes:
+        size: side of the pictures in pixels.
+        version: changes when the pictures would: figures of an older state are not taken for those of the present one.
+    """
 
     size: int
+    version: str
 
     def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
         """Pictures by method.
@@ -53,6 +60,7 @@ class NetworkSubject:
         self.network = network
         self.relative = relative
         self.size = network.config.image_size
+        self.version = fingerprint(network)
 
     @torch.inference_mode()
     def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
@@ -83,6 +91,9 @@ class VideoSubject:
             raise InputError(f"no folder of result videos at {folder}")
         self.folder = folder
         self.size = size
+        # Without the access time, which reading changes.
+        states = ((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")))
+        self.version = hashlib.sha256(repr(list(states)).encode()).hexdigest()[:16]
 
     def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
         """See `Subject`."""
