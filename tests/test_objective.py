@@ -11,7 +11,7 @@ from mrfa.network.geometry import gaussian_heatmaps, identity_grid
 from mrfa.network.model import Network
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair, augment, plain
-from mrfa.training.guidance import guidance_loss, opening_loss, region_weights
+from mrfa.training.guidance import SURROUND, guidance_loss, opening_loss, region_weights, surround_loss, surround_places
 from mrfa.training.objective import Objective
 from mrfa.training.pairs import PairBatch
 from mrfa.training.perceptual import load_perceptual_loss
@@ -52,6 +52,24 @@ def test_guidance_counts_frames_with_a_face_alone() -> None:
     positions[1] = 5
     assert float(guidance_loss(positions, groups, torch.tensor([True, False]))) == pytest.approx(0.1, abs=1e-5)
     assert float(guidance_loss(positions, groups, torch.tensor([False, False]))) == 0
+
+
+def test_surround_loss_draws_free_keypoints_near_places_around_the_face() -> None:
+    groups = torch.zeros(1, len(GROUP_INDEX), 2)
+    groups[:, GROUP_INDEX["forehead"]] = torch.tensor([0.1, -0.3])
+    groups[:, GROUP_INDEX["chin"]] = torch.tensor([0.1, 0.3])
+    found = torch.tensor([True])
+    places = surround_places(groups)
+    assert places[0, 0].tolist() == pytest.approx([0.1, -0.48])  # the crown: 0.8 face heights above the middle
+    assert (places[0, 7] > places[0, 6])[0]  # the picture's right is the face's left
+    positions = torch.cat([groups, places], dim=1)
+    assert float(surround_loss(positions, groups, found)) == 0
+    near = torch.cat([groups, places + torch.tensor([0.0, 0.1])], dim=1)
+    assert float(surround_loss(near, groups, found)) == 0
+    far = torch.cat([groups, places + torch.tensor([0.0, 0.3])], dim=1)
+    assert float(surround_loss(far, groups, found)) == pytest.approx(0.3 - 0.2 * 0.6, abs=1e-5)
+    assert float(surround_loss(far, groups, torch.tensor([False]))) == 0
+    assert float(surround_loss(far[:, : -len(SURROUND)], groups, found)) == 0
 
 
 def test_opening_loss_sees_distances_alone() -> None:
@@ -114,7 +132,7 @@ def test_objective_has_its_parts(tiny_config: Config, tiny_network: Network) -> 
     objective = Objective(tiny_config.training.objective)
     pair = plain(_batch())
     losses = objective(tiny_network, pair, tiny_network(pair.source, pair.driving), 0)
-    assert set(losses.parts) == {"image", "warp", "consistency", "equivariance", "affine_equivariance", "guidance", "opening"}
+    assert set(losses.parts) == {"image", "warp", "consistency", "equivariance", "affine_equivariance", "guidance", "opening", "surround"}
     assert float(losses.total.detach()) == pytest.approx(sum(float(v.detach()) for v in losses.parts.values()), rel=1e-5)
 
 

@@ -27,6 +27,7 @@ class GuidanceConfig(Section):
     weight: float = Field(0.0, ge=0, description="0: keypoints stay unsupervised")
     opening_weight: float = Field(0.0, ge=0, description="the same for the distances of lids and of lips")
     region_weight: float = Field(1.0, ge=1, description="image loss around eyes and lips, relative to elsewhere")
+    surround_weight: float = Field(0.0, ge=0, description="first free keypoints drawn near places around the face")
     detector_steps: int = Field(0, ge=0, description="first steps in which the detector alone learns the landmarks")
 
 

@@ -1,7 +1,8 @@
 """Guidance of keypoints by facial landmarks, and the picture regions that matter most (the way out of the paper's Limitations).
 
 The first keypoints are drawn to the means of landmark groups (eyes, lids, brows, nose, lips, chin, jaw, forehead) that a
-face-mesh detector found on the training frames beforehand; the others stay free. At run time the network stands alone.
+face-mesh detector found on the training frames beforehand; the others stay free, or are drawn near places around the face.
+At run time the network stands alone.
 """
 
 import torch
@@ -33,6 +34,33 @@ def opening_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
     lower = [GROUP_INDEX[pair[1]] for pair in OPENINGS]
     got, expected = (points[:, upper] - points[:, lower] for points in (positions, groups))
     return ((got - expected).abs().mean(dim=(1, 2)) * found).sum() / found.sum().clamp_min(1)
+
+
+# Places around the face, in face heights from its middle: (towards its left, up). Crown, hair, sides, neck, shoulders.
+SURROUND = ((0.0, 0.8), (-0.45, 0.6), (0.45, 0.6), (-0.58, 0.0), (0.58, 0.0), (0.0, -0.8), (-0.85, -1.05), (0.85, -1.05))
+SURROUND_RADIUS = 0.2
+
+
+def surround_places(groups: Tensor) -> Tensor:
+    """The places of `SURROUND` `[B, 8, 2]` beside landmark groups `[B, G, 2]`, those outside the picture moved to its border."""
+    forehead, chin = groups[:, GROUP_INDEX["forehead"]], groups[:, GROUP_INDEX["chin"]]
+    up = forehead - chin
+    left = torch.stack([-up[:, 1], up[:, 0]], dim=-1)
+    units = torch.stack([left, up], dim=1)
+    places = torch.tensor(SURROUND, device=groups.device, dtype=groups.dtype) @ units
+    return (places + ((forehead + chin) / 2)[:, None]).clamp(-0.92, 0.92)
+
+
+def surround_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
+    """How far the keypoints after the guided ones are from their places around the face, beyond a radius.
+
+    Without it they gather on the eyes, where the image loss weighs most, and hair and shoulders have no keypoint.
+    """
+    free = positions[:, groups.shape[1] :][:, : len(SURROUND)]
+    places = surround_places(groups)[:, : free.shape[1]]
+    height = (groups[:, GROUP_INDEX["forehead"]] - groups[:, GROUP_INDEX["chin"]]).norm(dim=-1, keepdim=True)
+    excess = ((free - places).norm(dim=-1) - SURROUND_RADIUS * height).clamp_min(0).sum(1) / max(1, free.shape[1])
+    return (excess * found).sum() / found.sum().clamp_min(1)
 
 
 def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight: float) -> Tensor:

@@ -13,7 +13,7 @@ from mrfa.network.model import Network, Output
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair
 from mrfa.training.consistency import consistency_loss, frozen_keypoints
-from mrfa.training.guidance import guidance_loss, opening_loss, region_weights
+from mrfa.training.guidance import guidance_loss, opening_loss, region_weights, surround_loss
 from mrfa.training.perceptual import load_perceptual_loss
 from mrfa.training.pyramid_loss import pyramid_loss
 
@@ -81,6 +81,8 @@ class Objective(nn.Module):
         parts = {"guidance": config.weight * guidance_loss(positions, groups, found)}
         if config.opening_weight:
             parts["opening"] = config.opening_weight * opening_loss(positions, groups, found)
+        if config.surround_weight:
+            parts["surround"] = config.surround_weight * surround_loss(positions, groups, found)
         return parts
 
     def _adversarial(self, discriminator: PatchDiscriminator, image: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
