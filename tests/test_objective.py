@@ -132,7 +132,16 @@ def test_objective_has_its_parts(tiny_config: Config, tiny_network: Network) -> 
     objective = Objective(tiny_config.training.objective)
     pair = plain(_batch())
     losses = objective(tiny_network, pair, tiny_network(pair.source, pair.driving), 0)
-    assert set(losses.parts) == {"image", "warp", "consistency", "equivariance", "affine_equivariance", "guidance", "opening", "surround"}
+    assert set(losses.parts) == {
+        "image",
+        "warp",
+        "consistency",
+        "equivariance",
+        "affine_equivariance",
+        "guidance",
+        "opening",
+        "surround",
+    }
     assert float(losses.total.detach()) == pytest.approx(sum(float(v.detach()) for v in losses.parts.values()), rel=1e-5)
 
 

@@ -122,6 +122,17 @@ def test_training_from_another_models_weights(clips: Path, tmp_path: Path) -> No
     assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-3) for key in weights)
 
 
+def test_start_says_what_is_fresh_and_what_is_left_behind(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = train(_config(training__steps=1), data=clips, output=tmp_path / "a")
+    other = _config(training__steps=1, network__detector__keypoints=29, network__detector__residual_levels=0)
+    train(other, data=clips, output=tmp_path / "b", init=str(first))
+    said = " ".join(capsys.readouterr().err.split())
+    assert "started afresh" in said and "heatmap_head" in said.partition("left behind")[0]
+    assert "hourglass.residual" in said.partition("left behind")[2]
+
+
 def test_existing_run_is_not_overwritten(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "last.ckpt").touch()

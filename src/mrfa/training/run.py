@@ -97,15 +97,22 @@ def _build(config: Config, init: str | None) -> Network:
 
 
 def _take_over(network: Network, start: Network, origin: Path) -> None:
-    """Copy every weight of the same name and shape, and say which parts start afresh."""
-    state = network.state_dict()
-    fitting = {key: value for key, value in start.state_dict().items() if key in state and value.shape == state[key].shape}
+    """Copy every weight of the same name and shape, and say which parts start afresh and which are left behind."""
+    state, offered = network.state_dict(), start.state_dict()
+    fitting = {key: value for key, value in offered.items() if key in state and value.shape == state[key].shape}
     if not fitting:
         raise InputError(f"no weight of {origin} fits the configuration: is it a model of another kind?")
     network.load_state_dict(fitting, strict=False)
-    fresh = sorted({key.rpartition(".")[0] for key in state if key not in fitting})
-    if fresh:
-        Console(stderr=True).print(f"started afresh, as {origin} has other sizes there: {', '.join(fresh)}", style="yellow")
+    console = Console(stderr=True)
+    if fresh := _modules(state.keys() - fitting.keys()):
+        console.print(f"started afresh, as {origin} has other sizes there: {fresh}", style="yellow")
+    if unused := _modules(offered.keys() - state.keys()):
+        console.print(f"left behind, as the configuration has no such parts: {unused}", style="yellow")
+
+
+def _modules(keys: set[str]) -> str:
+    """Names of the modules that parameters belong to."""
+    return ", ".join(sorted({key.rpartition(".")[0] for key in keys}))
 
 
 def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
