@@ -92,8 +92,9 @@ class VideoSubject:
         self.folder = folder
         self.size = size
         # Without the access time, which reading changes.
-        states = ((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.rglob("*")))
-        self.version = hashlib.sha256(repr(list(states)).encode()).hexdigest()[:16]
+        files = ((path.name, path.stat()) for path in sorted(folder.rglob("*")))
+        states = [(name, state.st_size, state.st_mtime_ns) for name, state in files]
+        self.version = hashlib.sha256(repr(states).encode()).hexdigest()[:16]
 
     def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
         """See `Subject`."""

@@ -73,7 +73,10 @@ class Hourglass(nn.Module):
         super().__init__()
         down = [in_channels, *(min(max_width, width * 2 ** (i + 1)) for i in range(blocks))]
         self.down = nn.ModuleList(DownBlock(down[i], down[i + 1]) for i in range(blocks))
-        self.residual = nn.ModuleList(ResidualBlock(down[i], identity=True) for i in range(residual_levels))
+        self.residual = nn.ModuleList(
+            ResidualBlock(channels, identity=True) if level < residual_levels else nn.Identity()
+            for level, channels in enumerate(down)
+        )
         self.up = nn.ModuleList()
         channels = down[-1]
         for i in reversed(range(blocks)):
@@ -84,16 +87,13 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, in_channels, h, w]` to `[B, out_channels, h, w]`; the last channels are the input (after its residual block)."""
-        skips = [self._refined(x, 0)]
+        skips = [self.residual[0](x)]
         for level, block in enumerate(self.down, start=1):
-            skips.append(self._refined(block(skips[-1]), level))
+            skips.append(self.residual[level](block(skips[-1])))
         out = skips.pop()
         for block in self.up:
             out = torch.cat([block(out), skips.pop()], dim=1)
         return out
-
-    def _refined(self, x: Tensor, level: int) -> Tensor:
-        return self.residual[level](x) if level < len(self.residual) else x
 
 
 class AntiAliasDownsample(nn.Module):

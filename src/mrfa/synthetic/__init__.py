@@ -1,9 +1,11 @@
 """Synthetic talking heads whose motion is known exactly: for tests, for measuring motion, and for those without a data set.
 
-head = SyntheticHead.draw(seed=1)
-source = render(head, State())
-driving = render(head, State(Pose(yaw=20), Expression(mouth_open=0.5)))
-motion = pair_motion(source, driving)
+Two pictures of one head, and the motion between them:
+
+    head = SyntheticHead.draw(seed=1)
+    source = render(head, State())
+    driving = render(head, State(Pose(yaw=20), Expression(mouth_open=0.5)))
+    motion = pair_motion(source, driving)
 """
 
 from mrfa.synthetic.identity import SyntheticHead

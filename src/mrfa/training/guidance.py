@@ -16,7 +16,12 @@ def guidance_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
     """Mean L1 distance of the first G keypoints `[B, K, 2]` to the landmark groups `[B, G, 2]` of frames with a face."""
     count = groups.shape[1]
     distance = (positions[:, :count] - groups).abs().mean(dim=(1, 2))
-    return (distance * found).sum() / found.sum().clamp_min(1)
+    return mean_of_found(distance, found)
+
+
+def mean_of_found(values: Tensor, found: Tensor) -> Tensor:
+    """Mean of `[B]` over the pairs whose faces were found, of bool `[B]`; 0 where there are none."""
+    return (values * found).sum() / found.sum().clamp_min(1)
 
 
 # Pairs whose distance is what an eye or a mouth says.
@@ -33,7 +38,7 @@ def opening_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
     upper = [GROUP_INDEX[pair[0]] for pair in OPENINGS]
     lower = [GROUP_INDEX[pair[1]] for pair in OPENINGS]
     got, expected = (points[:, upper] - points[:, lower] for points in (positions, groups))
-    return ((got - expected).abs().mean(dim=(1, 2)) * found).sum() / found.sum().clamp_min(1)
+    return mean_of_found((got - expected).abs().mean(dim=(1, 2)), found)
 
 
 # Places around the face, in face heights from its middle: (towards its left, up). Crown, hair, sides, neck, shoulders.
@@ -43,12 +48,11 @@ SURROUND_RADIUS = 0.2
 
 def surround_places(groups: Tensor) -> Tensor:
     """The places of `SURROUND` `[B, 8, 2]` beside landmark groups `[B, G, 2]`, those outside the picture moved to its border."""
-    forehead, chin = groups[:, GROUP_INDEX["forehead"]], groups[:, GROUP_INDEX["chin"]]
-    up = forehead - chin
+    middle, up = _middle_and_up(groups)
     left = torch.stack([-up[:, 1], up[:, 0]], dim=-1)
     units = torch.stack([left, up], dim=1)
     places = torch.tensor(SURROUND, device=groups.device, dtype=groups.dtype) @ units
-    return (places + ((forehead + chin) / 2)[:, None]).clamp(-0.92, 0.92)
+    return (places + middle[:, None]).clamp(-0.92, 0.92)
 
 
 def surround_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
@@ -58,9 +62,15 @@ def surround_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
     """
     free = positions[:, groups.shape[1] :][:, : len(SURROUND)]
     places = surround_places(groups)[:, : free.shape[1]]
-    height = (groups[:, GROUP_INDEX["forehead"]] - groups[:, GROUP_INDEX["chin"]]).norm(dim=-1, keepdim=True)
+    height = _middle_and_up(groups)[1].norm(dim=-1, keepdim=True)
     excess = ((free - places).norm(dim=-1) - SURROUND_RADIUS * height).clamp_min(0).sum(1) / max(1, free.shape[1])
-    return (excess * found).sum() / found.sum().clamp_min(1)
+    return mean_of_found(excess, found)
+
+
+def _middle_and_up(groups: Tensor) -> tuple[Tensor, Tensor]:
+    """The middle between forehead and chin, and the way from chin to forehead, which is as long as the face: both `[B, 2]`."""
+    forehead, chin = groups[:, GROUP_INDEX["forehead"]], groups[:, GROUP_INDEX["chin"]]
+    return (forehead + chin) / 2, forehead - chin
 
 
 def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight: float) -> Tensor:

@@ -19,7 +19,7 @@ from mrfa.evaluation.sharpness import laplacian_energy
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair, augment, plain
 from mrfa.training.dropout import part_dropout
-from mrfa.training.guidance import region_weights
+from mrfa.training.guidance import mean_of_found, region_weights
 from mrfa.training.objective import Losses, Objective
 from mrfa.training.pairs import PairBatch
 
@@ -105,7 +105,7 @@ class TrainingModule(L.LightningModule):
         if self.config.objective.guidance.weight:
             count = pair.driving_groups.shape[1]
             distance = (output.driving_keypoints.positions[:, :count] - pair.driving_groups).norm(dim=-1).mean(1)
-            share = (distance * pair.found).sum() / pair.found.sum().clamp_min(1)
+            share = mean_of_found(distance, pair.found)
             self.log("validation/keypoint_px_of_256", share * 127.5, batch_size=len(pair.source), sync_dist=True)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
