@@ -23,6 +23,7 @@ def test_every_preset_loads_and_survives_a_round_trip(name: str, tmp_path: Path)
         ("training.batch_size=many", "training.batch_size"),
         ("network.detector.kind=rigid", "network.detector: kind must be one of affine, thin_plate, transformer"),
         ("network.detector.residual_levels=6", "residual_levels is 6: 4 blocks have 5 sizes"),
+        ("network.motion=non_prior", "no affine maps to correct: set detector.pose_width to 0"),
         ("network.correlation.pyramid_levels=6", "too small for the pyramid"),
         ("network.motion=none", "network.motion"),
         ("nonsense", "KEY=VALUE"),

@@ -4,9 +4,10 @@ from conftest import tiny_preset
 
 from mrfa.config import Config, load_config
 from mrfa.network.coarse import DenseMotion, affine_part_flows
+from mrfa.network.config import AffineDetectorConfig
 from mrfa.network.correlation import CorrelationVolume
 from mrfa.network.geometry import CONSISTENT, Conventions, identity_grid, resize, to_flow
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import AffineDetector, Keypoints
 from mrfa.network.layers import AntiAliasDownsample, Hourglass
 from mrfa.network.model import Network
 
@@ -217,6 +218,27 @@ def test_residual_blocks_added_to_an_hourglass_change_nothing_at_first() -> None
         for parameter in deeper.residual.parameters():
             parameter.normal_()
     assert not torch.allclose(deeper(x), plain(x), atol=0.1)
+
+
+def test_a_pose_head_corrects_affine_maps_alone_and_begins_with_none() -> None:
+    config = AffineDetectorConfig(keypoints=3, image_divisor=2, width=4, max_width=16, blocks=3)
+    plain = AffineDetector(config).eval()
+    posed = AffineDetector(config.model_copy(update={"pose_width": 8})).eval()
+    posed.load_state_dict(plain.state_dict(), strict=False)
+    images = torch.rand(2, 3, 64, 64)
+    expected = plain(images)
+    assert torch.equal(posed(images).affine, expected.affine)
+    assert posed.pose_head is not None
+    with torch.no_grad():
+        posed.pose_head[-1].bias.copy_(torch.arange(12) / 10)
+    corrected = posed(images)
+    assert torch.equal(corrected.positions, expected.positions)
+    change = (corrected.affine - expected.affine).flatten(1)
+    assert torch.allclose(change, (torch.arange(12) / 10).expand(2, -1), atol=1e-6)
+    with torch.no_grad():
+        posed.pose_head[-1].weight.normal_()
+    change = (posed(images).affine - expected.affine).flatten(1)
+    assert not torch.allclose(change[0], change[1], atol=1e-4)
 
 
 def test_antialias_downsampling_of_a_constant() -> None:

@@ -24,6 +24,7 @@ class AffineDetectorConfig(Section):
     residual_levels: int = Field(0, ge=0, description="sizes of the hourglass, finest first, that get a residual block")
     head_kernel: int = Field(7, ge=1)
     head_padding: int = Field(0, ge=0, description="0 as in the paper: the heatmaps are smaller than the features")
+    pose_width: int = Field(0, ge=0, description="width of the correction of affine maps by the whole picture; 0: none")
     temperature: float = Field(0.1, gt=0)
 
     @model_validator(mode="after")
@@ -197,6 +198,8 @@ class NetworkConfig(Section):
         if self.motion == "non_prior":
             if self.detector.kind != "affine":
                 return f"motion non_prior needs positions alone: detector.kind must be affine, not {self.detector.kind}"
+            if self.detector.pose_width:
+                return "motion non_prior has no affine maps to correct: set detector.pose_width to 0"
             if self.background:
                 return "motion non_prior has no part flows, so no background to predict: set background to false"
         return None

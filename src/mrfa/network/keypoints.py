@@ -32,11 +32,41 @@ def halves(keypoints: Keypoints) -> tuple[Keypoints, Keypoints]:
     return Keypoints(first, affine_first), Keypoints(second, affine_second)
 
 
+class PoseHead(nn.Sequential):
+    """Correction of each keypoint's affine map by what the coarsest features say of the whole picture; not in the paper.
+
+    A turn of the head shows in the whole picture rather than at a single place. It is zero at first, so it can be added to a
+    trained network.
+
+    Args:
+        channels: of the coarsest features.
+        width: of the hidden layer.
+        keypoints: K.
+    """
+
+    REDUCED = 32
+    SIDE = 4
+
+    def __init__(self, channels: int, *, width: int, keypoints: int) -> None:
+        last = nn.Linear(width, 4 * keypoints)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        super().__init__(
+            nn.AdaptiveAvgPool2d(self.SIDE),
+            nn.Conv2d(channels, self.REDUCED, 1),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(self.REDUCED * self.SIDE**2, width),
+            nn.ReLU(inplace=True),
+            last,
+        )
+
+
 class AffineDetector(nn.Module):
     """Hourglass, softmax heatmaps, expected positions, and an affine map weighted by each heatmap.
 
     One map of four channels is shared by all keypoints: each reads it under its own heatmap. Without a prior (Eq. 8) there
-    are only positions.
+    are only positions. With `pose_width` a `PoseHead` corrects the affine maps.
     """
 
     def __init__(self, config: AffineDetectorConfig, *, affine: bool = True) -> None:
@@ -61,10 +91,14 @@ class AffineDetector(nn.Module):
             with torch.no_grad():
                 assert self.affine_head.bias is not None
                 self.affine_head.bias.copy_(torch.eye(2).flatten())
+        self.pose_head: PoseHead | None = None
+        if affine and config.pose_width:
+            self.pose_head = PoseHead(self.hourglass.coarsest_channels, width=config.pose_width, keypoints=config.keypoints)
 
     def forward(self, image: Tensor) -> Keypoints:
         """Image `[B, 3, H, W]` in [0, 1] to keypoints."""
-        features = self.hourglass(self.stem(self.downsample(image)))
+        levels = self.hourglass.encode(self.stem(self.downsample(image)))
+        features = self.hourglass.decode(levels)
         logits = self.heatmap_head(features).float()
         grid = identity_grid(logits.shape[2], logits.shape[3], logits).view(-1, 2)
         heatmaps = torch.softmax(logits.flatten(2) / self.temperature, dim=-1)
@@ -72,4 +106,6 @@ class AffineDetector(nn.Module):
             return Keypoints(heatmaps @ grid, None)
         maps = self.affine_head(features).float()
         affine = heatmaps @ maps.flatten(2).transpose(1, 2)
+        if self.pose_head is not None:
+            affine = affine + self.pose_head(levels[-1]).float().view_as(affine)
         return Keypoints(heatmaps @ grid, affine.unflatten(-1, (2, 2)))

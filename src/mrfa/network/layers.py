@@ -78,7 +78,7 @@ class Hourglass(nn.Module):
             for level, channels in enumerate(down)
         )
         self.up = nn.ModuleList()
-        channels = down[-1]
+        self.coarsest_channels = channels = down[-1]
         for i in reversed(range(blocks)):
             out = min(max_width, width * 2**i)
             self.up.append(UpBlock(channels, out))
@@ -87,12 +87,20 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, in_channels, h, w]` to `[B, out_channels, h, w]`; the last channels are the input (after its residual block)."""
-        skips = [self.residual[0](x)]
+        return self.decode(self.encode(x))
+
+    def encode(self, x: Tensor) -> list[Tensor]:
+        """Features of all sizes, the input's first."""
+        features = [self.residual[0](x)]
         for level, block in enumerate(self.down, start=1):
-            skips.append(self.residual[level](block(skips[-1])))
-        out = skips.pop()
-        for block in self.up:
-            out = torch.cat([block(out), skips.pop()], dim=1)
+            features.append(self.residual[level](block(features[-1])))
+        return features
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Output from the features of all sizes."""
+        *skips, out = features
+        for block, skip in zip(self.up, reversed(skips), strict=True):
+            out = torch.cat([block(out), skip], dim=1)
         return out
 
 

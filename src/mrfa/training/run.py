@@ -105,7 +105,7 @@ def _take_over(network: Network, start: Network, origin: Path) -> None:
     network.load_state_dict(fitting, strict=False)
     console = Console(stderr=True)
     if fresh := _modules(state.keys() - fitting.keys()):
-        console.print(f"started afresh, as {origin} has other sizes there: {fresh}", style="yellow")
+        console.print(f"started afresh, as {origin} has no weights of these sizes there: {fresh}", style="yellow")
     if unused := _modules(offered.keys() - state.keys()):
         console.print(f"left behind, as the configuration has no such parts: {unused}", style="yellow")
 
