@@ -60,7 +60,7 @@ def test_settings_are_read_as_yaml() -> None:
         ("paper-affine-prior-only", ["network.refinement.update_flow=false"], "prior_only has no refinement for .*update_flow"),
         ("paper-affine-prior-only", ["network.correlation.source_image=false"], "for correlation.source_image to change"),
         ("table4-without-flow", ["network.refinement.update_occlusion=false"], "refines nothing: set motion to prior_only"),
-        ("paper-npmr", ["network.background=true"], "no part flows, so no background"),
+        ("paper-npmr", ["network.background=predicted"], "no part flows, so no background"),
         ("paper-transformer", ["network.motion=non_prior"], "detector.kind must be affine, not transformer"),
         ("paper-transformer", ["network.detector.width=90"], "network.detector: .*multiple of 4 and of heads"),
         ("paper-thin-plate", ["network.detector.keypoints=10"], "network.detector.keypoints: unknown key"),
@@ -131,7 +131,8 @@ def test_the_papers_tables() -> None:
 def test_the_papers_training() -> None:
     thin_plate, hq = load_config("voxceleb1-thin-plate").training, load_config("celebvhq-transformer")
     assert (thin_plate.milestones, thin_plate.part_dropout.peak) == ((0.7, 0.9), 0.3)
-    assert hq.network.background and not load_config("voxceleb1-transformer").network.background
+    assert hq.network.background == "predicted"
+    assert load_config("voxceleb1-transformer").network.background == "still"
     training = hq.training
     assert (training.batch_size, training.epochs, training.learning_rate, training.betas) == (80, 100, 2e-4, (0.5, 0.999))
     assert (training.milestones, training.clipping, training.gradient_clip) == ((0.6, 0.9), "prior", 10)

@@ -67,7 +67,7 @@ def test_sizes_are_read_off_the_tensors() -> None:
 
 
 def test_background_predictor_is_kept() -> None:
-    network = tiny("affine", background=True)
+    network = tiny("affine", background="predicted")
     converted = convert_official(checkpoint_of(network, "affine"), prior="affine")
     assert converted.background is not None and network.background is not None
     assert torch.equal(converted.background.trunk.conv1.weight, network.background.trunk.conv1.weight)

@@ -11,11 +11,20 @@ from mrfa.network.geometry import gaussian_heatmaps, identity_grid
 from mrfa.network.model import Network
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair, augment, plain
-from mrfa.training.guidance import SURROUND, guidance_loss, opening_loss, region_weights, surround_loss, surround_places
+from mrfa.training.guidance import (
+    SURROUND,
+    face_weights,
+    guidance_loss,
+    opening_loss,
+    region_weights,
+    surround_loss,
+    surround_places,
+)
 from mrfa.training.objective import Objective
 from mrfa.training.pairs import PairBatch
 from mrfa.training.perceptual import load_perceptual_loss
 from mrfa.training.pyramid_loss import pyramid_loss
+from mrfa.training.sharpness_loss import sharpness_loss
 
 GROUPS = len(GROUP_INDEX)
 
@@ -148,7 +157,7 @@ def test_objective_has_its_parts(tiny_config: Config, tiny_network: Network) -> 
 def test_discriminator_and_generator_learn_apart() -> None:
     discriminator = PatchDiscriminator()
     generated = torch.rand(1, 3, 64, 64, requires_grad=True)
-    losses = discriminator.losses(generated, torch.rand(1, 3, 64, 64))
+    losses = discriminator.losses(generated, torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))
     losses.generator.backward(retain_graph=True)
     assert generated.grad is not None
     assert all(p.grad is None for p in discriminator.parameters())
@@ -192,3 +201,43 @@ def test_paper_objective_has_no_extras(vgg_file: Path, tiny_network: Network) ->
     pair = Pair(*(t[:1] for t in plain(_batch())))
     losses = objective(tiny_network, pair, tiny_network(pair.source, pair.driving), 0)
     assert set(losses.parts) == {"image", "equivariance", "affine_equivariance"}
+
+
+def test_face_weights_are_one_on_the_face_and_low_away_from_it() -> None:
+    groups = torch.from_numpy(_batch()["driving_groups"].numpy())
+    weights = face_weights(groups, torch.ones(len(groups), dtype=torch.bool), (64, 64), 0.1)
+    assert weights.shape == (len(groups), 1, 64, 64)
+    assert float(weights.max()) == pytest.approx(1, abs=0.02) and float(weights.min()) >= 0.1 - 1e-6
+    none = face_weights(groups, torch.zeros(len(groups), dtype=torch.bool), (64, 64), 0.1)
+    assert torch.allclose(none, torch.full_like(none, 0.1))
+
+
+def test_discriminator_looks_where_the_weight_is() -> None:
+    torch.manual_seed(0)
+    discriminator = PatchDiscriminator().eval()
+    real = torch.rand(1, 3, 128, 128)
+    generated = real.clone()
+    generated[..., :64] = 0
+    right = torch.zeros(1, 1, 128, 128)
+    right[..., 112:] = 1
+    everywhere = discriminator.losses(generated, real, torch.ones_like(right)).features
+    assert float(discriminator.losses(generated, real, right).features) < 0.1 * float(everywhere)
+
+
+def test_pixel_weight_adds_plain_l1() -> None:
+    image, target, weight = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
+    more = pyramid_loss(image, target, weight, 3.0) - pyramid_loss(image, target, weight, 1.0)
+    assert float(more) == pytest.approx(2 * float((image - target).abs().mean()), rel=1e-4)
+
+
+def test_sharpness_loss_asks_for_a_share_and_no_more() -> None:
+    torch.manual_seed(0)
+    target = torch.rand(2, 3, 32, 32)
+    weight = torch.ones(2, 1, 32, 32)
+    assert float(sharpness_loss(target, target, weight, 0.8)) == 0
+    # Half the contrast has a quarter of the energy.
+    soft = target / 2
+    assert float(sharpness_loss(soft, target, weight, 0.8)) == pytest.approx(0.55, abs=1e-4)
+    assert float(sharpness_loss(soft, target, torch.zeros_like(weight), 0.8)) == 0
+    weight[1] = 0
+    assert float(sharpness_loss(soft, target, weight, 0.8)) == pytest.approx(0.275, abs=1e-4)

@@ -37,6 +37,7 @@ class AdversarialConfig(Section):
     weight: float = Field(0.0, ge=0, description="0: no discriminator")
     feature_weight: float = Field(0.0, ge=0, description="feature matching")
     warmup_steps: int = Field(200, ge=0, description="first steps in which only the discriminator learns from it")
+    away_weight: float = Field(1.0, gt=0, le=1, description="importance of what lies away from the face, which itself has 1")
 
 
 class ObjectiveConfig(Section):
@@ -47,6 +48,9 @@ class ObjectiveConfig(Section):
     )
     vgg_weights: str | None = Field(None, description="VGG-19 weights in torchvision's format; None: torch.hub")
     image_weight: float = 10.0
+    pixel_weight: float = Field(1.0, ge=0, description="of the pyramid loss's plain L1, beside its bands")
+    sharpness_weight: float = Field(0.0, ge=0, description="loss on what the face lacks of the true picture's sharpness")
+    sharpness_share: float = Field(0.8, gt=0, le=1, description="of the true Laplacian energy, with which that loss is content")
     coarse_image_weight: float = Field(0.0, ge=0, description="image loss on the source warped by every flow")
     consistency_weight: float = Field(0.0, ge=0, description="keypoints of the generated picture at those of the driving frame")
     equivariance_weight: float = 10.0

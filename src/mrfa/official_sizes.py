@@ -23,7 +23,7 @@ def network_config(state: Mapping[str, Tensor], prior: str, *, prior_only: bool)
             "image_size": sizes.image_size(),
             "compatibility": "official",
             "motion": "prior_only" if prior_only else "refined",
-            "background": sizes.has("bg_predictor"),
+            "background": "predicted" if sizes.has("bg_predictor") else "still",
             "detector": _DETECTORS[prior](sizes),
             "coarse": sizes.hourglass("dense_motion.hourglass")
             | {"head_kernel": sizes.shape(f"dense_motion.{'maps' if prior == 'tps' else 'mask'}.weight")[-1]},

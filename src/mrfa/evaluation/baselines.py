@@ -82,9 +82,9 @@ def thin_plate_map(points: Tensor, targets: Tensor, height: int, width: int) -> 
     return (pixels + torch.cat(moved) / scale).view(height, width, 2)
 
 
-def coarse_motion(network: Network, source: Source, driving: Keypoints) -> Tensor:
+def coarse_motion(network: Network, source: Source, driving: Keypoints, background: Tensor | None = None) -> Tensor:
     """The picture by the network's prior motion alone, without its refinement: `[B, 3, H, W]` in [0, 1]."""
-    return network.animate(source, driving, coarse_only=True).image
+    return network.animate(source, driving, coarse_only=True, background=background).image
 
 
 def _thin_plate_kernel(squared: Tensor) -> Tensor:

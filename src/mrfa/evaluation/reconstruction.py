@@ -1,6 +1,7 @@
 """Self-reconstruction: each clip's first frame is animated by the clip's later frames, which are also the truth.
 
-Motion is absolute: the keypoints of the driving frame are used as they are. All methods are judged on the same frames.
+Motion is absolute: the keypoints of the driving frame are used as they are, and the background moves as it does in the clip
+where the network can follow it. All methods are judged on the same frames.
 """
 
 import math
@@ -180,9 +181,11 @@ def animate_clip(network: Network, source: np.ndarray, driving: np.ndarray) -> t
     encoded = network.encode_source(to_tensor(source[None], device))
     coarse, result = [], []
     for start in range(0, len(driving), BATCH):
-        keypoints = network.detect(to_tensor(driving[start : start + BATCH], device))
-        coarse.append(to_pictures(coarse_motion(network, encoded, keypoints)))
-        result.append(to_pictures(network.animate(encoded, keypoints).image))
+        frames = to_tensor(driving[start : start + BATCH], device)
+        keypoints = network.detect(frames)
+        background = network.follow_background(encoded, frames, keypoints)
+        coarse.append(to_pictures(coarse_motion(network, encoded, keypoints, background)))
+        result.append(to_pictures(network.animate(encoded, keypoints, background=background).image))
     return np.concatenate(coarse), np.concatenate(result)
 
 

@@ -70,10 +70,12 @@ class NetworkSubject:
         initial = network.detect(to_tensor(clip[:1], device))
         found: dict[str, list[np.ndarray]] = {"coarse": [], "result": []}
         for start in range(0, len(frames), BATCH):
-            driving = network.detect(to_tensor(clip[frames[start : start + BATCH]], device))
+            images = to_tensor(clip[frames[start : start + BATCH]], device)
+            driving = network.detect(images)
+            background = network.follow_background(encoded, images, driving) if trial.is_reconstruction else None
             keypoints = transfer_motion(encoded.keypoints, driving, initial, relative=self.relative)
             for method, pictures in found.items():
-                output = network.animate(encoded, keypoints, coarse_only=method == "coarse")
+                output = network.animate(encoded, keypoints, coarse_only=method == "coarse", background=background)
                 pictures.append(to_pictures(output.image))
         return {"source": repeated_source(source, len(frames))} | {name: np.concatenate(found[name]) for name in found}
 

@@ -24,6 +24,11 @@ class Trial(NamedTuple):
     source: Path
     driving: Path
 
+    @property
+    def is_reconstruction(self) -> bool:
+        """Whether portrait and driving clip are one video, so that its background is one, too."""
+        return self.source == self.driving
+
 
 def reconstruction_trials(root: Path) -> list[Trial]:
     """Every clip of a folder, driven by itself (paper, section 4).

@@ -168,7 +168,11 @@ class NetworkConfig(Section):
     motion: Literal["refined", "prior_only", "non_prior"] = Field(
         "refined", description="refined prior; the prior alone; or refinement from the correlation's own flow (Eq. 8)"
     )
-    background: bool = Field(False, description="predict the background's motion while training, instead of a still one")
+    background: Literal["still", "predicted", "aligned"] = Field(
+        "still",
+        description="motion of the background within one video: none; predicted by a ResNet-18, while training alone; or "
+        "found by aligning both pictures",
+    )
     detector: DetectorConfig = AffineDetectorConfig()
     coarse: CoarseConfig = CoarseConfig()
     correlation: CorrelationConfig = CorrelationConfig()
@@ -200,8 +204,8 @@ class NetworkConfig(Section):
                 return f"motion non_prior needs positions alone: detector.kind must be affine, not {self.detector.kind}"
             if self.detector.pose_width:
                 return "motion non_prior has no affine maps to correct: set detector.pose_width to 0"
-            if self.background:
-                return "motion non_prior has no part flows, so no background to predict: set background to false"
+            if self.background != "still":
+                return "motion non_prior has no part flows, so no background that moves: set background to still"
         return None
 
     def check_image_size(self, size: int) -> None:

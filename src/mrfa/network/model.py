@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mrfa.network.alignment import align_background
 from mrfa.network.background import BackgroundPredictor
 from mrfa.network.coarse import CoarseMotion, DenseMotion
 from mrfa.network.config import DetectorConfig, NetworkConfig
@@ -48,8 +49,7 @@ class Output(NamedTuple):
         source_keypoints, driving_keypoints: of the pair.
         coarse: motion of the prior.
         motion: refined motion of every iteration.
-        background: predicted affine map of the background, `[B, 3, 3]`, from driving to source positions; None unless training a
-            network that has this part.
+        background: affine map of the background, `[B, 3, 3]`, from driving to source positions; None where it stands still.
     """
 
     image: Tensor
@@ -76,7 +76,7 @@ class Network(nn.Module):
         has_prior = config.motion != "non_prior"
         self.detector = _detector(config.detector, affine=has_prior)
         self.dense_motion = DenseMotion(config.coarse, config.detector, conventions) if has_prior else None
-        self.background = BackgroundPredictor() if config.background else None
+        self.background = BackgroundPredictor() if config.background == "predicted" else None
         self.structure: StructureEncoders | None = None
         self.refinement: Refinement | None = None
         if config.motion != "prior_only":
@@ -169,15 +169,30 @@ class Network(nn.Module):
         image = self.decoder(source.image, source.features, coarse.flow, motion)
         return Output(image, source.keypoints, driving, coarse, motion, background)
 
-    def forward(self, source: Tensor, driving: Tensor) -> Output:
-        """Animate source images `[B, 3, H, W]` by driving images `[B, 3, H, W]`, with absolute motion.
+    def follow_background(self, source: Source, image: Tensor, driving: Keypoints) -> Tensor | None:
+        """Affine map of the background `[B, 3, 3]` between a source and driving images of the same video; None: it stands still.
 
-        Only while training, when both are of one video, the background's motion is predicted, where the model has that part.
+        A predicted one moves only while training, as in the authors' released models.
+
+        Args:
+            source: of batch 1 or of the batch of `image`.
+            image: driving images, `[B, 3, H, W]` in [0, 1].
+            driving: their keypoints.
         """
+        source = expand_source(source, len(image))
+        if self.config.background == "aligned":
+            return align_background(source.image, image, source.keypoints.positions, driving.positions)
+        if self.background is not None and self.training:
+            return self.background(source.image, image)
+        return None
+
+    def forward(self, source: Tensor, driving: Tensor) -> Output:
+        """Animate source images `[B, 3, H, W]` by driving images `[B, 3, H, W]` of the same video, with absolute motion."""
         both = self.detect(torch.cat([source, driving]))
         source_keypoints, driving_keypoints = halves(both)
-        background = self.background(source, driving) if self.background is not None and self.training else None
-        return self.animate(self.encode_source(source, source_keypoints), driving_keypoints, background=background)
+        encoded = self.encode_source(source, source_keypoints)
+        background = self.follow_background(encoded, driving, driving_keypoints)
+        return self.animate(encoded, driving_keypoints, background=background)
 
 
 def _detector(config: DetectorConfig, *, affine: bool) -> nn.Module:

@@ -12,6 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from mrfa.network.geometry import resize
+from mrfa.training.pyramid_loss import weighted_mean
+
 WIDTHS = (32, 64, 128, 128)
 
 
@@ -43,15 +46,28 @@ class PatchDiscriminator(nn.Module):
             features.append(x)
         return self.head(x).float(), features
 
-    def losses(self, generated: Tensor, real: Tensor) -> AdversarialLosses:
-        """Hinge losses of both players, and the L1 distance of features of the generated and the real picture."""
+    def losses(self, generated: Tensor, real: Tensor, weight: Tensor) -> AdversarialLosses:
+        """Hinge losses of both players, and the L1 distance of features of the generated and the real picture.
+
+        Args:
+            generated, real: `[B, 3, H, W]` in [0, 1].
+            weight: `[B, 1, H, W]`, importance of each place to both players.
+        """
         real_scores, real_features = self(real)
         self.requires_grad_(False)
         fooled, fake_features = self(generated)
         self.requires_grad_(True)
         fake_scores, _ = self(generated.detach())
         matching = torch.stack(
-            [F.l1_loss(fake.float(), true.detach().float()) for fake, true in zip(fake_features, real_features, strict=True)]
+            [
+                _mean((fake.float() - true.detach().float()).abs(), weight)
+                for fake, true in zip(fake_features, real_features, strict=True)
+            ]
         ).mean()
-        discriminator = F.relu(1 - real_scores).mean() + F.relu(1 + fake_scores).mean()
-        return AdversarialLosses(-fooled.mean(), matching, discriminator)
+        discriminator = _mean(F.relu(1 - real_scores) + F.relu(1 + fake_scores), weight)
+        return AdversarialLosses(-_mean(fooled, weight), matching, discriminator)
+
+
+def _mean(value: Tensor, weight: Tensor) -> Tensor:
+    """Mean of `[B, C, h, w]`, places weighed by `[B, 1, H, W]`."""
+    return weighted_mean(value, resize(weight, (value.shape[2], value.shape[3])))

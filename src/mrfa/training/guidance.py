@@ -91,6 +91,15 @@ def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight:
     return maps + (weight - 1) * blob[:, None]
 
 
+def face_weights(groups: Tensor, found: Tensor, size: tuple[int, int], away: float) -> Tensor:
+    """Importance of each pixel `[B, 1, H, W]`: 1 on the face, `away` far from it and where no face was found, smooth between."""
+    middle, up = _middle_and_up(groups)
+    radius = up.norm(dim=-1).clamp_min(0.05) * 0.75
+    distance = (identity_grid(*size, groups) - middle.view(-1, 1, 1, 2)).norm(dim=-1) / radius.view(-1, 1, 1)
+    face = torch.exp(-(distance**4)) * found.view(-1, 1, 1)
+    return (away + (1 - away) * face)[:, None]
+
+
 def _blob(groups: Tensor, grid: Tensor, ends: tuple[str, str]) -> Tensor:
     """A bump of height 1 around the middle of two groups, as wide as they are apart: `[B, H, W]`."""
     a, b = (groups[:, GROUP_INDEX[name]] for name in ends)

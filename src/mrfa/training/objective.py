@@ -13,9 +13,10 @@ from mrfa.network.model import Network, Output
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair
 from mrfa.training.consistency import consistency_loss, frozen_keypoints
-from mrfa.training.guidance import guidance_loss, opening_loss, region_weights, surround_loss
+from mrfa.training.guidance import face_weights, guidance_loss, opening_loss, region_weights, surround_loss
 from mrfa.training.perceptual import load_perceptual_loss
 from mrfa.training.pyramid_loss import pyramid_loss
+from mrfa.training.sharpness_loss import sharpness_loss
 
 
 class Losses(NamedTuple):
@@ -53,10 +54,14 @@ class Objective(nn.Module):
         size = (pair.driving.shape[2], pair.driving.shape[3])
         weight = region_weights(pair.driving_groups, pair.found, size, config.guidance.region_weight)
         parts = {"image": config.image_weight * self._image(output.image, pair.driving, weight)}
+        if config.sharpness_weight:
+            face = face_weights(pair.driving_groups, pair.found, size, 0.0)
+            short = sharpness_loss(output.image, pair.driving, face, config.sharpness_share)
+            parts["sharpness"] = config.sharpness_weight * short
         if config.coarse_image_weight:
             parts["warp"] = config.coarse_image_weight * self._warp(output, pair, weight)
         parts |= self._equivariance(network, pair.driving, output.driving_keypoints)
-        if output.background is not None:
+        if output.background is not None and network.background is not None:
             parts["background"] = config.background_weight * self._background(network, pair, output.background)
         if config.guidance.weight:
             keypoints = torch.cat([output.source_keypoints.positions, output.driving_keypoints.positions])
@@ -65,7 +70,7 @@ class Objective(nn.Module):
             found, expected = frozen_keypoints(network.detector, output.image), output.driving_keypoints.positions.detach()
             parts["consistency"] = config.consistency_weight * consistency_loss(found, expected)
         if self.discriminator is not None:
-            parts |= self._adversarial(self.discriminator, output.image, pair.driving, step)
+            parts |= self._adversarial(self.discriminator, pair, output.image, step)
         return Losses(sum(parts.values(), torch.zeros((), device=weight.device)), parts)
 
     def _background(self, network: Network, pair: Pair, background: Tensor) -> Tensor:
@@ -85,9 +90,11 @@ class Objective(nn.Module):
             parts["surround"] = config.surround_weight * surround_loss(positions, groups, found)
         return parts
 
-    def _adversarial(self, discriminator: PatchDiscriminator, image: Tensor, target: Tensor, step: int) -> dict[str, Tensor]:
+    def _adversarial(self, discriminator: PatchDiscriminator, pair: Pair, image: Tensor, step: int) -> dict[str, Tensor]:
         config = self.config.adversarial
-        losses = discriminator.losses(image, target)
+        size = (image.shape[2], image.shape[3])
+        weight = face_weights(pair.driving_groups, pair.found, size, config.away_weight)
+        losses = discriminator.losses(image, pair.driving, weight)
         parts = {"discriminator": losses.discriminator}
         if step >= config.warmup_steps:
             parts["adversarial"] = config.weight * losses.generator
@@ -97,7 +104,7 @@ class Objective(nn.Module):
     def _image(self, image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
         if self.perceptual is not None:
             return self.perceptual(image, target)
-        return self._pyramid_loss(image, target, weight)
+        return self._pyramid_loss(image, target, weight, self.config.pixel_weight)
 
     def _warp(self, output: Output, pair: Pair, weight: Tensor) -> Tensor:
         """L1 between the driving image and the source warped by the coarse flow and by each finer flow.

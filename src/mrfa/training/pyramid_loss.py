@@ -14,26 +14,28 @@ LEVELS = 4
 SSIM_WEIGHT = 0.15
 
 
-def pyramid_loss(image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def pyramid_loss(image: Tensor, target: Tensor, weight: Tensor, pixel_weight: float = 1.0) -> Tensor:
     """Scalar loss between `[B, 3, H, W]` images in [0, 1].
 
     Args:
         image, target: the pair.
         weight: `[B, 1, H, W]`, importance of each pixel.
+        pixel_weight: of plain L1, beside the bands.
     """
     difference = image - target
-    loss = _weighted_mean(difference.abs(), weight)
+    loss = pixel_weight * weighted_mean(difference.abs(), weight)
     halves = [F.avg_pool2d(x, 2) for x in (image, target, weight)]
-    loss = loss + SSIM_WEIGHT * _weighted_mean(_dissimilarity(halves[0], halves[1]), halves[2])
+    loss = loss + SSIM_WEIGHT * weighted_mean(_dissimilarity(halves[0], halves[1]), halves[2])
     for _ in range(LEVELS):
         small = F.avg_pool2d(difference, 2)
         band = difference - F.interpolate(small, scale_factor=2, mode="bilinear", align_corners=False)
-        loss = loss + _weighted_mean(band.abs(), weight)
+        loss = loss + weighted_mean(band.abs(), weight)
         difference, weight = small, F.avg_pool2d(weight, 2)
-    return loss + _weighted_mean(difference.abs(), weight)
+    return loss + weighted_mean(difference.abs(), weight)
 
 
-def _weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
+def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
+    """Mean of `[B, C, h, w]`, places weighed by `[B, 1, h, w]`."""
     return (value * weight).sum() / (weight.sum() * value.shape[1]).clamp_min(1e-6)
 
 
