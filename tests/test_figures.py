@@ -99,7 +99,7 @@ def test_changes_are_the_residuals_of_the_iterations() -> None:
 def test_motion_is_that_of_the_network(tiny_network: Network, people: Path) -> None:
     (shot,) = reconstruction_shots(people, ["ben_0:3"], rows=1, seed=0)
     footage = read_shot(shot, 64)
-    steps = trace_motion(tiny_network, footage, relative=False)
+    steps = trace_motion(tiny_network, footage, relative=False, one_video=True)
     images = [torch.from_numpy(footage.clip[i]).permute(2, 0, 1)[None] / 255 for i in (0, 3)]
     with torch.inference_mode():
         output = tiny_network(*images)

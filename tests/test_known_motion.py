@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from mrfa.cli import app
 from mrfa.config import Config
+from mrfa.data.tensors import to_tensor
 from mrfa.evaluation import motion
 from mrfa.evaluation.motion import MotionPair, end_point_error, evaluate_motion, separation, still_flow, summarise_motion
 from mrfa.network.coarse import CoarseMotion
@@ -61,6 +62,15 @@ def test_separation_of_occlusion() -> None:
     assert separation(np.array([0.8, 0.9, 0.1, 0.2]), hidden) == 0
     assert separation(np.array([0.1, 0.8, 0.2, 0.9]), hidden) == 0.75
     assert np.isnan(separation(np.ones(2), np.zeros(2, bool)))
+
+
+def test_background_is_followed_as_in_training(tiny_network: Network) -> None:
+    (pair,) = motion._pairs_of(tiny_network, 0, 1)
+    source, driving = (to_tensor(picture.image[None], torch.device("cpu")) for picture in (pair.source, pair.driving))
+    with torch.no_grad():
+        expected = tiny_network(source, driving)
+    assert expected.background is not None
+    torch.testing.assert_close(pair.output.coarse.flow, expected.coarse.flow, atol=1e-5, rtol=0)
 
 
 def test_scores_of_a_network_have_every_stage(tiny_network: Network) -> None:

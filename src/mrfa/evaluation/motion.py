@@ -143,7 +143,9 @@ def _pairs_of(network: Network, seed: int, pairs: int) -> list[MotionPair]:
     found = []
     for index in np.linspace(0, FRAMES_OF_A_HEAD - 1, pairs + 1).round().astype(int)[1:]:
         driving = render(head, states[index], size)
-        output = network.animate(encoded, network.detect(to_tensor(driving.image[None], device)))
+        image = to_tensor(driving.image[None], device)
+        keypoints = network.detect(image)
+        output = network.animate(encoded, keypoints, background=network.follow_background(encoded, image, keypoints))
         found.append(MotionPair(source, driving, pair_motion(source, driving), output))
     return found
 

@@ -40,10 +40,11 @@ def draw_flow(network: Network, shots: Sequence[Shot], *, absolute: bool = False
     """
     rows = []
     for shot in shots:
-        relative = not absolute and shot.trial.source != shot.trial.driving
+        relative = not absolute and not shot.trial.is_reconstruction
         footage = read_shot(shot, network.config.image_size)
         title = f"{shot.trial.name}, frame {footage.frame}, {'relative' if relative else 'absolute'} motion"
-        rows += _rows(trace_motion(network, footage, relative=relative), title, cell)
+        steps = trace_motion(network, footage, relative=relative, one_video=shot.trial.is_reconstruction)
+        rows += _rows(steps, title, cell)
     return draw_grid(rows, cell=cell)
 
 

@@ -42,21 +42,24 @@ class MotionSteps(NamedTuple):
 
 
 @torch.inference_mode()
-def trace_motion(network: Network, footage: Footage, *, relative: bool) -> MotionSteps:
+def trace_motion(network: Network, footage: Footage, *, relative: bool, one_video: bool = False) -> MotionSteps:
     """Animate one frame, and keep every step of its motion.
 
     Args:
         network: in evaluation mode, on any device.
         footage: pictures at the network's size.
         relative: add the driver's motion since its first frame to the portrait's own keypoints, otherwise take the driver's.
+        one_video: portrait and driver are one video: the background moves, too, where the network follows it.
     """
     source, clip, frame = footage
     device = next(network.parameters()).device
     encoded = network.encode_source(to_tensor(source[None], device))
-    initial, driving = (network.detect(to_tensor(clip[number][None], device)) for number in (0, frame))
-    moved: Keypoints = transfer_motion(encoded.keypoints, driving, initial, relative=relative)
-    output = network.animate(encoded, moved)
-    coarse = network.animate(encoded, moved, coarse_only=True)
+    initial, image = (to_tensor(clip[number][None], device) for number in (0, frame))
+    driving = network.detect(image)
+    background = network.follow_background(encoded, image, driving) if one_video else None
+    moved: Keypoints = transfer_motion(encoded.keypoints, driving, network.detect(initial), relative=relative)
+    output = network.animate(encoded, moved, background=background)
+    coarse = network.animate(encoded, moved, coarse_only=True, background=background)
     refined = network.refinement is not None
     flows = output.motion.flows if refined else []
     to_pixels = pixel_scale(source.shape[:2], output.image)

@@ -91,7 +91,7 @@ def read_shot(shot: Shot, size: int) -> Footage:
     clip = read_clip(trial.driving, size)
     if shot.frame is not None and shot.frame >= len(clip):
         raise InputError(f"{trial.driving} has no frame {shot.frame}: it has {len(clip)}, the first is 0")
-    source = clip[0] if trial.source == trial.driving else _portrait(trial.source, size)
+    source = clip[0] if trial.is_reconstruction else _portrait(trial.source, size)
     return Footage(source, clip, most_different(clip[0], clip) if shot.frame is None else shot.frame)
 
 
