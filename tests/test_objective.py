@@ -11,15 +11,8 @@ from mrfa.network.geometry import gaussian_heatmaps, identity_grid
 from mrfa.network.model import Network
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair, augment, plain
-from mrfa.training.guidance import (
-    SURROUND,
-    face_weights,
-    guidance_loss,
-    opening_loss,
-    region_weights,
-    surround_loss,
-    surround_places,
-)
+from mrfa.training.guidance import SURROUND, guidance_loss, opening_loss, surround_loss, surround_places
+from mrfa.training.importance import face_weights, region_weights
 from mrfa.training.objective import Objective
 from mrfa.training.pairs import PairBatch
 from mrfa.training.perceptual import load_perceptual_loss

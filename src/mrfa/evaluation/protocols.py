@@ -148,7 +148,7 @@ def _judged(plan: Plan, trial: Trial, frames: "tuple[np.ndarray, np.ndarray] | I
     features: Values = {}
     driving = clip[numbers]
     for method, made in pictures.items():
-        seen = Frames(source, driving, made, cross_identity=trial.source != trial.driving)
+        seen = Frames(source, driving, made, cross_identity=not trial.is_reconstruction)
         for judge in plan.judges:
             if isinstance(judge, SetJudge):
                 features.setdefault(method, {})[judge.name] = judge.features(seen)
@@ -193,7 +193,7 @@ def _decoded_ahead(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, 
 def _read(trial: Trial, size: int) -> "tuple[np.ndarray, np.ndarray] | InputError":
     try:
         clip = read_clip(trial.driving, size)
-        source = clip[0] if trial.source == trial.driving else read_clip(trial.source, size)[0]
+        source = clip[0] if trial.is_reconstruction else read_clip(trial.source, size)[0]
     except InputError as error:
         return error
     return source, clip

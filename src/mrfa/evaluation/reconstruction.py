@@ -14,10 +14,11 @@ import torch
 
 from mrfa.data.clips import Clip, list_clips, read_clip
 from mrfa.data.landmarks import FaceLandmarker, face_box
-from mrfa.data.tensors import to_pictures, to_tensor
+from mrfa.data.tensors import to_tensor
 from mrfa.errors import InputError
 from mrfa.evaluation import pixels
-from mrfa.evaluation.baselines import coarse_motion, repeated_source, thin_plate_warp
+from mrfa.evaluation.animated_clip import animate_clip
+from mrfa.evaluation.baselines import repeated_source, thin_plate_warp
 from mrfa.evaluation.landmark_judge import judge_landmarks
 from mrfa.evaluation.sharpness import laplacian_energy
 from mrfa.network.model import Network
@@ -35,8 +36,6 @@ METRICS = (
     "eye_opening",
     "sharpness",
 )
-# Frames animated at once: more would only cost memory.
-BATCH = 8
 
 Landmarker = Callable[[np.ndarray], np.ndarray | None]
 
@@ -133,15 +132,13 @@ def evaluate_clip(network: Network, clip: Clip, landmarker: Landmarker, *, frame
     source, driving = frames[0], frames[indices]
     source_landmarks = landmarker(source)
     driving_landmarks = [landmarker(frame) for frame in driving]
-    coarse, result = animate_clip(network, source, driving)
     pictures: dict[str, list[np.ndarray | None]] = {
         "source": list(repeated_source(source, len(driving))),
         "thin_plate": [
             None if source_landmarks is None or found is None else thin_plate_warp(source, source_landmarks, found)
             for found in driving_landmarks
         ],
-        "coarse": list(coarse),
-        "result": list(result),
+        **{name: list(made) for name, made in animate_clip(network, source, driving, one_video=True).items()},
     }
     landmarks: dict[str, list[np.ndarray | None]] = {
         name: [None if picture is None else landmarker(picture) for picture in pictures[name]] for name in METHODS[1:]
@@ -168,25 +165,6 @@ def evaluate_clip(network: Network, clip: Clip, landmarker: Landmarker, *, frame
         found={name: np.array([found is not None for found in landmarks[name]]) for name in METHODS},
         pictures=Pictures(source, driving[most_motion], {name: pictures[name][most_motion] for name in METHODS}),
     )
-
-
-@torch.inference_mode()
-def animate_clip(network: Network, source: np.ndarray, driving: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The source `[S, S, 3]` in the poses of the driving frames `[F, S, S, 3]`, by coarse and by refined motion.
-
-    Returns:
-        Two uint8 RGB arrays `[F, S, S, 3]`: from the coarse motion alone, and the network's full result.
-    """
-    device = next(network.parameters()).device
-    encoded = network.encode_source(to_tensor(source[None], device))
-    coarse, result = [], []
-    for start in range(0, len(driving), BATCH):
-        frames = to_tensor(driving[start : start + BATCH], device)
-        keypoints = network.detect(frames)
-        background = network.follow_background(encoded, frames, keypoints)
-        coarse.append(to_pictures(coarse_motion(network, encoded, keypoints, background)))
-        result.append(to_pictures(network.animate(encoded, keypoints, background=background).image))
-    return np.concatenate(coarse), np.concatenate(result)
 
 
 def judge_picture(

@@ -5,18 +5,14 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import torch
 
-from mrfa.animation.motion import transfer_motion
 from mrfa.data.clips import VIDEO_SUFFIXES, read_clip
-from mrfa.data.tensors import to_pictures, to_tensor
 from mrfa.errors import InputError
+from mrfa.evaluation.animated_clip import animate_clip
 from mrfa.evaluation.baselines import repeated_source
 from mrfa.evaluation.trials import Trial
 from mrfa.network.model import Network
 from mrfa.weights import fingerprint, load_model
-
-BATCH = 8
 
 
 class Subject(Protocol):
@@ -62,22 +58,11 @@ class NetworkSubject:
         self.size = network.config.image_size
         self.version = fingerprint(network)
 
-    @torch.inference_mode()
     def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
         """See `Subject`."""
-        network, device = self.network, next(self.network.parameters()).device
-        encoded = network.encode_source(to_tensor(source[None], device))
-        initial = network.detect(to_tensor(clip[:1], device))
-        found: dict[str, list[np.ndarray]] = {"coarse": [], "result": []}
-        for start in range(0, len(frames), BATCH):
-            images = to_tensor(clip[frames[start : start + BATCH]], device)
-            driving = network.detect(images)
-            background = network.follow_background(encoded, images, driving) if trial.is_reconstruction else None
-            keypoints = transfer_motion(encoded.keypoints, driving, initial, relative=self.relative)
-            for method, pictures in found.items():
-                output = network.animate(encoded, keypoints, coarse_only=method == "coarse", background=background)
-                pictures.append(to_pictures(output.image))
-        return {"source": repeated_source(source, len(frames))} | {name: np.concatenate(found[name]) for name in found}
+        initial = clip[0] if self.relative else None
+        made = animate_clip(self.network, source, clip[frames], initial=initial, one_video=trial.is_reconstruction)
+        return {"source": repeated_source(source, len(frames))} | made
 
 
 class VideoSubject:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mrfa.network.background import background_flow
-from mrfa.network.geometry import identity_grid, sample
+from mrfa.network.geometry import identity_grid, resize, sample
 
 # Side of the picture and Gauss-Newton steps of each level.
 LEVELS = ((16, 6), (32, 6), (64, 4))
@@ -26,9 +26,12 @@ FARTHEST = 0.5
 
 
 class _Level(NamedTuple):
+    """What no step changes: pictures `[B, 3, h, w]`, weights `[B, 1, h, w]`, gradients of `driving` along x and y."""
+
     source: Tensor
     driving: Tensor
     weight: Tensor
+    gradients: tuple[Tensor, Tensor]
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
@@ -51,8 +54,8 @@ def align_background(source: Tensor, driving: Tensor, source_positions: Tensor, 
         weight = away_from_face(source_positions.float(), side) * away_from_face(driving_positions.float(), side)
         affine = torch.eye(3, device=source.device).expand(len(source), 3, 3)
         for size, steps in LEVELS:
-            level = _Level(*(F.adaptive_avg_pool2d(picture, size) for picture in (source, driving, weight)))
-            level = _Level(_smooth(level.source), _smooth(level.driving), level.weight)
+            small, target = (_smooth(resize(picture, (size, size))) for picture in (source, driving))
+            level = _Level(small, target, resize(weight, (size, size)), _gradients(target))
             for _ in range(steps):
                 affine = _step(level, affine)
     return affine
@@ -77,7 +80,7 @@ def _step(level: _Level, affine: Tensor) -> Tensor:
     weight = weight * _robust(error.abs().mean(1, keepdim=True), weight)
 
     # The mean of both pictures' gradients converges faster than either.
-    x, y = ((a + b) / 2 for a, b in zip(_gradients(warped), _gradients(level.driving), strict=True))
+    x, y = ((a + b) / 2 for a, b in zip(_gradients(warped), level.gradients, strict=True))
     grid = identity_grid(height, width, affine).view(-1, 2)
     places = torch.cat([grid, torch.ones_like(grid[:, :1])], dim=1)
     jacobian = torch.cat([x.flatten(2)[..., None] * places, y.flatten(2)[..., None] * places], dim=-1).flatten(1, 2)

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from mrfa.network.geometry import resize
-from mrfa.training.pyramid_loss import weighted_mean
+from mrfa.training.importance import weighted_mean
 
 WIDTHS = (32, 64, 128, 128)
 
@@ -60,14 +59,9 @@ class PatchDiscriminator(nn.Module):
         fake_scores, _ = self(generated.detach())
         matching = torch.stack(
             [
-                _mean((fake.float() - true.detach().float()).abs(), weight)
+                weighted_mean((fake.float() - true.detach().float()).abs(), weight)
                 for fake, true in zip(fake_features, real_features, strict=True)
             ]
         ).mean()
-        discriminator = _mean(F.relu(1 - real_scores) + F.relu(1 + fake_scores), weight)
-        return AdversarialLosses(-_mean(fooled, weight), matching, discriminator)
-
-
-def _mean(value: Tensor, weight: Tensor) -> Tensor:
-    """Mean of `[B, C, h, w]`, places weighed by `[B, 1, H, W]`."""
-    return weighted_mean(value, resize(weight, (value.shape[2], value.shape[3])))
+        discriminator = weighted_mean(F.relu(1 - real_scores) + F.relu(1 + fake_scores), weight)
+        return AdversarialLosses(-weighted_mean(fooled, weight), matching, discriminator)

@@ -1,4 +1,4 @@
-"""Guidance of keypoints by facial landmarks, and the picture regions that matter most (the way out of the paper's Limitations).
+"""Guidance of keypoints by facial landmarks (the way out of the paper's Limitations).
 
 The first keypoints are drawn to the means of landmark groups (eyes, lids, brows, nose, lips, chin, jaw, forehead) that a
 face-mesh detector found on the training frames beforehand; the others stay free, or are drawn near places around the face.
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mrfa.data.guidance import GROUP_INDEX
-from mrfa.network.geometry import identity_grid
 
 
 def guidance_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
@@ -48,7 +47,7 @@ SURROUND_RADIUS = 0.2
 
 def surround_places(groups: Tensor) -> Tensor:
     """The places of `SURROUND` `[B, 8, 2]` beside landmark groups `[B, G, 2]`, those outside the picture moved to its border."""
-    middle, up = _middle_and_up(groups)
+    middle, up = middle_and_up(groups)
     left = torch.stack([-up[:, 1], up[:, 0]], dim=-1)
     units = torch.stack([left, up], dim=1)
     places = torch.tensor(SURROUND, device=groups.device, dtype=groups.dtype) @ units
@@ -62,52 +61,12 @@ def surround_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
     """
     free = positions[:, groups.shape[1] :][:, : len(SURROUND)]
     places = surround_places(groups)[:, : free.shape[1]]
-    height = _middle_and_up(groups)[1].norm(dim=-1, keepdim=True)
+    height = middle_and_up(groups)[1].norm(dim=-1, keepdim=True)
     excess = ((free - places).norm(dim=-1) - SURROUND_RADIUS * height).clamp_min(0).sum(1) / max(1, free.shape[1])
     return mean_of_found(excess, found)
 
 
-def _middle_and_up(groups: Tensor) -> tuple[Tensor, Tensor]:
+def middle_and_up(groups: Tensor) -> tuple[Tensor, Tensor]:
     """The middle between forehead and chin, and the way from chin to forehead, which is as long as the face: both `[B, 2]`."""
     forehead, chin = groups[:, GROUP_INDEX["forehead"]], groups[:, GROUP_INDEX["chin"]]
     return (forehead + chin) / 2, forehead - chin
-
-
-def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight: float) -> Tensor:
-    """Importance of each pixel `[B, 1, H, W]`: `weight` around eyes and lips, 1 elsewhere, smooth between."""
-    maps = torch.ones(len(groups), 1, *size, device=groups.device)
-    if weight <= 1:
-        return maps
-    grid = identity_grid(*size, groups)
-    right, left, mouth = (
-        _blob(groups, grid, ends)
-        for ends in (
-            ("right_eye_outer", "right_eye_inner"),
-            ("left_eye_outer", "left_eye_inner"),
-            ("right_mouth_corner", "left_mouth_corner"),
-        )
-    )
-    blob = torch.maximum(torch.maximum(right, left), mouth) * found.view(-1, 1, 1)
-    return maps + (weight - 1) * blob[:, None]
-
-
-def face_weights(groups: Tensor, found: Tensor, size: tuple[int, int], away: float) -> Tensor:
-    """Importance of each pixel `[B, 1, H, W]`: 1 on the face, `away` far from it and where no face was found, smooth between."""
-    middle, up = _middle_and_up(groups)
-    radius = up.norm(dim=-1).clamp_min(0.05) * 0.75
-    distance = (identity_grid(*size, groups) - middle.view(-1, 1, 1, 2)).norm(dim=-1) / radius.view(-1, 1, 1)
-    face = torch.exp(-(distance**4)) * found.view(-1, 1, 1)
-    return (away + (1 - away) * face)[:, None]
-
-
-def _blob(groups: Tensor, grid: Tensor, ends: tuple[str, str]) -> Tensor:
-    """A bump of height 1 around the middle of two groups, as wide as they are apart: `[B, H, W]`."""
-    a, b = (groups[:, GROUP_INDEX[name]] for name in ends)
-    if ends[0].endswith("corner"):
-        lips = [groups[:, GROUP_INDEX[name]] for name in ("upper_lip_outer", "lower_lip_outer")]
-        centre = (lips[0] + lips[1] + a + b) / 4
-    else:
-        centre = (a + b) / 2
-    radius = (a - b).norm(dim=-1).clamp_min(0.05) * 0.75
-    distance = (grid - centre.view(-1, 1, 1, 2)).norm(dim=-1) / radius.view(-1, 1, 1)
-    return torch.exp(-(distance**4))

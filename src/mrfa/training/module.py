@@ -19,7 +19,8 @@ from mrfa.evaluation.sharpness import laplacian_energy
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair, augment, plain
 from mrfa.training.dropout import part_dropout
-from mrfa.training.guidance import mean_of_found, region_weights
+from mrfa.training.guidance import mean_of_found
+from mrfa.training.importance import region_weights
 from mrfa.training.objective import Losses, Objective
 from mrfa.training.pairs import PairBatch
 

@@ -13,7 +13,8 @@ from mrfa.network.model import Network, Output
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair
 from mrfa.training.consistency import consistency_loss, frozen_keypoints
-from mrfa.training.guidance import face_weights, guidance_loss, opening_loss, region_weights, surround_loss
+from mrfa.training.guidance import guidance_loss, opening_loss, surround_loss
+from mrfa.training.importance import face_weights, region_weights, weighted_mean
 from mrfa.training.perceptual import load_perceptual_loss
 from mrfa.training.pyramid_loss import pyramid_loss
 from mrfa.training.sharpness_loss import sharpness_loss
@@ -118,8 +119,7 @@ class Objective(nn.Module):
             size = flow.shape[1:3]
             source, target = resize(pair.source, size), resize(pair.driving, size)
             importance = resize(weight, size) * (0.2 + 0.8 * resize(visible, size))
-            error = (sample(source, flow, padding="border") - target).abs() * importance
-            loss = loss + error.sum() / (importance.sum() * 3)
+            loss = loss + weighted_mean((sample(source, flow, padding="border") - target).abs(), importance)
         return loss / len(flows)
 
     def _equivariance(self, network: Network, driving: Tensor, keypoints: Keypoints) -> dict[str, Tensor]:

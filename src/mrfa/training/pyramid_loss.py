@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mrfa.training.importance import weighted_mean
+
 LEVELS = 4
 SSIM_WEIGHT = 0.15
 
@@ -32,11 +34,6 @@ def pyramid_loss(image: Tensor, target: Tensor, weight: Tensor, pixel_weight: fl
         loss = loss + weighted_mean(band.abs(), weight)
         difference, weight = small, F.avg_pool2d(weight, 2)
     return loss + weighted_mean(difference.abs(), weight)
-
-
-def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
-    """Mean of `[B, C, h, w]`, places weighed by `[B, 1, h, w]`."""
-    return (value * weight).sum() / (weight.sum() * value.shape[1]).clamp_min(1e-6)
 
 
 def _dissimilarity(x: Tensor, y: Tensor) -> Tensor:
