@@ -13,9 +13,9 @@ from mrfa.cli import app
 from mrfa.cli_figures import SMALLEST_LABELLED
 from mrfa.config import Config
 from mrfa.data.clips import read_clip
+from mrfa.data.flow_colours import colour_wheel, displacement_colours, flow_colours
 from mrfa.data.images import write_image
 from mrfa.errors import InputError
-from mrfa.evaluation.figures.colours import colour_wheel, displacement_colours, flow_colours
 from mrfa.evaluation.figures.command import figure_flow, figure_reconstruction
 from mrfa.evaluation.figures.flow import LEAST_FULL_PX, draw_flow, draw_keypoints, full_colour
 from mrfa.evaluation.figures.motion_steps import flow_changes, trace_motion

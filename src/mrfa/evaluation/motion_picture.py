@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrfa.data.flow_colours import flow_colours
 from mrfa.data.tensors import to_pictures
-from mrfa.evaluation.figures.colours import flow_colours
 from mrfa.evaluation.figures.flow import wheel_legend
 from mrfa.evaluation.motion import REFERENCE_SIDE, MotionPair, end_point_error, flows_by_stage
 from mrfa.evaluation.picture_grid import Row, draw_grid

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
 from mrfa.config import Config
-from mrfa.evaluation.figures.colours import flow_colours
+from mrfa.data.flow_colours import flow_colours
 from mrfa.network.geometry import resize, sample
 from mrfa.network.model import Output
 from mrfa.training.augmentation import Pair, plain

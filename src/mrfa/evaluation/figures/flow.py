@@ -8,8 +8,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mrfa.data.flow_colours import colour_wheel, displacement_colours
 from mrfa.data.tensors import to_pictures
-from mrfa.evaluation.figures.colours import colour_wheel, displacement_colours
 from mrfa.evaluation.figures.motion_steps import MotionSteps, enlarge, trace_motion
 from mrfa.evaluation.figures.shots import Shot, read_shot
 from mrfa.evaluation.picture_grid import MARGIN, TEXT, Row, draw_grid, fit_text, font_size, line_height, resize_square
