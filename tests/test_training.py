@@ -9,11 +9,11 @@ from safetensors.torch import load_file
 
 pytest.importorskip("lightning")
 
-from conftest import TINY, write_clip
+from conftest import TINY
 
 from mrfa.config import Config, load_config
-from mrfa.data.packed import pack_clips, unpack_clips
-from mrfa.data.prepared import prepare_clips, read_frames
+from mrfa.data.packed import pack_clips
+from mrfa.data.prepared import prepare_clips
 from mrfa.errors import InputError
 from mrfa.training.pairs import PairDataset
 from mrfa.training.run import train
@@ -99,17 +99,6 @@ def test_every_option_of_the_objective_trains(clips: Path, tmp_path: Path) -> No
     assert (folder / "model.safetensors").is_file()
 
 
-def test_packed_clips_of_one_name_stay_apart(tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
-    for number, identity in enumerate(("anna", "ben")):
-        (tmp_path / "clips" / identity).mkdir(parents=True)
-        write_clip(tmp_path / "clips" / identity / "0.mp4", frames=3 + number, shade=60 + 80 * number)
-    packed = tmp_path / "packed.safetensors"
-    assert pack_clips(tmp_path / "clips", packed, tmp_path / "cache", size=64) == 2
-    clips = unpack_clips(packed, tmp_path / "other", size=64)
-    assert sorted((clip.identity, clip.frames) for clip in clips) == [("anna", 3), ("ben", 4)]
-
-
 def test_training_from_another_models_weights(clips: Path, tmp_path: Path) -> None:
     config = _config(training__steps=1, training__learning_rate=1e-12)
     first = train(config, data=clips, output=tmp_path / "a")
@@ -148,22 +137,6 @@ def test_loss_that_is_not_finite_stops_with_the_batch_saved(clips: Path, tmp_pat
         train(config, data=clips, output=tmp_path / "run")
     saved = load_file(next((tmp_path / "run").glob("not-finite-*.safetensors")))
     assert saved["source"].shape == (2, 3, 64, 64)
-
-
-def test_broken_clip_is_reported_and_skipped(tmp_path: Path) -> None:
-    folder = tmp_path / "clips"
-    folder.mkdir()
-    write_clip(folder / "good_0.mp4", frames=4, shade=90)
-    (folder / "bad_0.mp4").write_bytes(b"no video")
-    clips, problems = prepare_clips(folder, tmp_path / "cache", size=64, landmarks=False)
-    assert [clip.identity for clip in clips] == ["good"]
-    assert len(problems) == 1 and "bad_0.mp4" in problems[0]
-    assert read_frames(clips[0], [0, 3]).images.shape == (2, 64, 64, 3)
-
-
-def test_no_clips_at_all(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no clips"):
-        prepare_clips(tmp_path, tmp_path / "cache", size=64, landmarks=False)
 
 
 def test_pairs_are_of_one_clip_and_always_the_same(clips: Path, tmp_path: Path) -> None:

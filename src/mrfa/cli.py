@@ -142,11 +142,12 @@ def pack(
     data: Annotated[Path, typer.Argument(help="Folder of video clips.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The packed file (.safetensors).")],
     cache: Annotated[Path, typer.Option(help="Folder for prepared clips.")],
+    size: Annotated[int, typer.Option(help="Side of the pictures to train on, in pixels.", min=32, max=2048)] = 256,
 ) -> None:
     """Pack clips and their landmarks into one file, to train on another machine without mediapipe."""
     from mrfa.data.packed import pack_clips
 
-    typer.echo(f"packed {pack_clips(data, output, cache, size=256)} clips into {output}")
+    typer.echo(f"packed {pack_clips(data, output, cache, size=size)} clips into {output}")
 
 
 app.add_typer(figure, name="figure")

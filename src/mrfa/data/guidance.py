@@ -5,6 +5,7 @@ import numpy as np
 from mrfa.data.landmarks import LANDMARK_GROUPS, FaceLandmarker, group_means
 
 GROUP_INDEX = {name: index for index, name in enumerate(LANDMARK_GROUPS)}
+GROUPS = len(GROUP_INDEX)
 
 
 def _mirrored(name: str) -> str:
@@ -24,15 +25,15 @@ def annotate_clip(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         frames: uint8 RGB `[T, H, W, 3]`.
 
     Returns:
-        float32 `[T, G, 2]`, normalised to [-1, 1] over pixel centres (zeros without a face), and bool `[T]`.
+        float32 `[T, G, 2]`, half-pixel normalised: -1 and 1 are the picture's outer edges (zeros without a face), and bool `[T]`.
     """
-    groups = np.zeros((len(frames), len(LANDMARK_GROUPS), 2), np.float32)
+    groups = np.zeros((len(frames), GROUPS, 2), np.float32)
     found = np.zeros(len(frames), bool)
-    extent = np.array([frames.shape[2] - 1, frames.shape[1] - 1], np.float32)
+    extent = np.array([frames.shape[2], frames.shape[1]], np.float32)
     with FaceLandmarker(static=True) as landmarker:
         for index, frame in enumerate(frames):
             landmarks = landmarker(frame)
             if landmarks is not None:
-                groups[index] = 2 * group_means(landmarks) / extent - 1
+                groups[index] = (group_means(landmarks) + 0.5) * 2 / extent - 1
                 found[index] = True
     return groups, found

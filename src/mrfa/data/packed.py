@@ -1,13 +1,15 @@
 """A data set as one small file, to take to another machine: H.264 clips and their landmark groups.
 
-A packed file is a safetensors file with, for each clip, `video/NAME` (the bytes of the file) and, where landmarks were asked
-for, `groups/NAME` `[T, G, 2]` and `found/NAME` `[T]`. The identity of each clip stands in the metadata.
+A packed file is a safetensors file with, for each clip, `video/NAME` (the bytes of the file), `groups/NAME` `[T, G, 2]`
+(half-pixel normalised) and `found/NAME` `[T]`. Its metadata hold the version of this format, the side of the pictures that the
+clips are unpacked to, and the identity of each clip.
 """
 
 import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +18,30 @@ from safetensors.numpy import save_file
 
 from mrfa.data.clips import list_clips, square
 from mrfa.data.files import replacing
-from mrfa.data.prepared import PreparedClip, prepare_clips, read_landmarks, write_prepared
+from mrfa.data.guidance import GROUPS
+from mrfa.data.prepared import (
+    FORMAT,
+    PreparedClip,
+    cache_key,
+    count_frames,
+    describe_prepared,
+    file_state,
+    prepare_clips,
+    read_landmarks,
+    write_prepared,
+)
 from mrfa.errors import InputError
+from mrfa.processes import ALONE, Processes
+
+LARGEST_SIZE = 2048
+
+
+class _Packed(NamedTuple):
+    """A packed file: where it lies, the side of its pictures, and whom each clip shows."""
+
+    path: Path
+    size: int
+    identities: dict[str, str]
 
 
 def pack_clips(root: Path, target: Path, cache: Path, *, size: int) -> int:
@@ -27,7 +51,7 @@ def pack_clips(root: Path, target: Path, cache: Path, *, size: int) -> int:
         root: folder of video files (the bytes are packed as they are, so they should be small already).
         target: the packed file.
         cache: folder for prepared clips, from which the landmark groups come.
-        size: side of the prepared pictures.
+        size: side of the pictures that landmarks are found on and that the clips are unpacked to.
 
     Returns:
         The number of clips.
@@ -49,36 +73,65 @@ def pack_clips(root: Path, target: Path, cache: Path, *, size: int) -> int:
         tensors[f"groups/{item.name}"] = groups.astype(np.float16)
         tensors[f"found/{item.name}"] = found
         identities[item.name] = item.identity
+    metadata = {"format": str(FORMAT), "size": str(size), "identities": json.dumps(identities)}
     with replacing(target) as temporary:
-        save_file(tensors, temporary, metadata={"identities": json.dumps(identities)})
+        save_file(tensors, temporary, metadata=metadata)
     return len(identities)
 
 
-def unpack_clips(packed: Path, cache: Path, *, size: int) -> list[PreparedClip]:
-    """Prepare the clips of a packed file for training.
+def unpack_clips(packed: Path, cache: Path, *, processes: Processes = ALONE) -> list[PreparedClip]:
+    """Prepare the clips of a packed file for training, or reuse what an earlier run prepared.
+
+    Args:
+        packed: the packed file.
+        cache: folder for the prepared files.
+        processes: those that call this function at the same time; each prepares its share, and all get the same result.
 
     Raises:
-        InputError: the file is not a packed data set.
+        InputError: the file is not a packed data set, is one of another version, or one of its clips cannot be decoded.
     """
+    content = _read_metadata(packed)
+    cache.mkdir(parents=True, exist_ok=True)
+    state = file_state(packed)
+    targets = {name: cache / f"{packed.stem}-{cache_key(state, name)}.safetensors" for name in content.identities}
+    missing = [name for name in processes.share(list(targets)) if count_frames(targets[name]) is None]
+    with ThreadPoolExecutor() as pool:
+        problems = [problem for problem in pool.map(lambda name: _unpack(content, name, targets[name]), missing) if problem]
+    problems = processes.gather(problems)
+    if problems:
+        raise InputError(f"{packed}: {problems[0]}")
+    return [describe_prepared(target, name, content.identities[name]) for name, target in targets.items()]
+
+
+def _read_metadata(packed: Path) -> _Packed:
     try:
         with safe_open(packed, framework="np") as file:
-            identities = json.loads((file.metadata() or {})["identities"])
-    except (SafetensorError, KeyError, OSError) as error:
+            metadata, keys = file.metadata() or {}, set(file.keys())
+        identities = json.loads(metadata["identities"])
+        version = int(metadata.get("format", 1))
+        size = int(metadata.get("size", 256))
+        complete = all(f"{part}/{name}" in keys for name in identities for part in ("video", "groups", "found"))
+    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise InputError(f"{packed} is not a packed data set: {error}") from None
-    cache.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(lambda name: _unpack(packed, cache, name, identities[name], size), identities))
+    if version != FORMAT:
+        raise InputError(f"{packed} was packed by another version of mrfa (format {version}, not {FORMAT}): pack the clips again")
+    if not identities or not complete or not 32 <= size <= LARGEST_SIZE:
+        raise InputError(f"{packed} is not a packed data set: clips are missing, or their size of {size} is impossible")
+    return _Packed(packed, size, {str(name): str(identity) for name, identity in identities.items()})
 
 
-def _unpack(packed: Path, cache: Path, name: str, identity: str, size: int) -> PreparedClip:
-    target = cache / f"{packed.stem}-{name}-{size}.safetensors"
-    with safe_open(packed, framework="np") as file, tempfile.TemporaryDirectory() as folder:
-        groups, found = file.get_tensor(f"groups/{name}"), file.get_tensor(f"found/{name}")
-        video = Path(folder) / f"{name}.mp4"
+def _unpack(content: _Packed, name: str, target: Path) -> str | None:
+    """Write one prepared clip; what is wrong with it is returned, so that all processes learn of it."""
+    with safe_open(content.path, framework="np") as file, tempfile.TemporaryDirectory() as folder:
+        groups, found = file.get_tensor(f"groups/{name}").astype(np.float32), file.get_tensor(f"found/{name}").astype(bool)
+        video = Path(folder) / "clip.mp4"
         video.write_bytes(file.get_tensor(f"video/{name}").tobytes())
-        frames = _decode(video, size)
-    write_prepared(target, frames, groups.astype(np.float32)[: len(frames)], found[: len(frames)])
-    return PreparedClip(target, name, identity, len(frames))
+        frames = _decode(video, content.size)
+    count = min(len(frames), len(found))
+    if count < 2 or groups.shape[1:] != (GROUPS, 2) or len(groups) != len(found) or not np.isfinite(groups).all():
+        return f"the clip {name} is damaged, or OpenCV cannot decode it"
+    write_prepared(target, frames[:count], groups[:count], found[:count])
+    return None
 
 
 def _decode(video: Path, size: int) -> np.ndarray:
@@ -90,6 +143,4 @@ def _decode(video: Path, size: int) -> np.ndarray:
         if not more:
             break
         frames.append(square(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), size))
-    if not frames:
-        raise InputError(f"the packed clip {video.stem} cannot be decoded by OpenCV")
-    return np.stack(frames)
+    return np.stack(frames) if frames else np.zeros((0, size, size, 3), np.uint8)

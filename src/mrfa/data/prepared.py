@@ -1,27 +1,32 @@
 """Clips prepared for training: one file a clip with every frame as a JPEG, so that any frame is read in a millisecond.
 
 A prepared clip is a safetensors file: `jpeg` (all pictures, end to end), `offsets [T+1]`, and, where landmarks were asked for,
-`groups [T, G, 2]` (means of the landmark groups, normalised to [-1, 1]) and `found [T]`.
+`groups [T, G, 2]` (means of the landmark groups, half-pixel normalised: -1 and 1 are the picture's edges) and `found [T]`.
+Its name is made from the clip's and from all that decides its content, the version of this format included.
 """
 
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
+from queue import SimpleQueue
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mrfa.data.clips import Clip, list_clips, read_clip
 from mrfa.data.files import replacing
-from mrfa.data.guidance import annotate_clip
+from mrfa.data.guidance import GROUPS, annotate_clip
 from mrfa.errors import InputError
+from mrfa.processes import ALONE, Processes
 
+FORMAT = 2  # 1: landmark groups were normalised over pixel centres
 JPEG_QUALITY = 95
 ProgressFunction = Callable[[int, int], None]
 
@@ -40,17 +45,23 @@ class ClipFrames(NamedTuple):
 
     Attributes:
         images: uint8 RGB `[n, H, W, 3]`.
-        groups: `[n, G, 2]` normalised landmark groups, or None where the clip was prepared without.
-        found: `[n]`, whether a face was found in the frame.
+        groups: float32 `[n, G, 2]`, half-pixel normalised landmark groups; zeros where the clip was prepared without.
+        found: bool `[n]`, whether a face was found in the frame.
     """
 
     images: np.ndarray
-    groups: np.ndarray | None
+    groups: np.ndarray
     found: np.ndarray
 
 
 def prepare_clips(
-    root: Path, cache: Path, *, size: int, landmarks: bool, progress: ProgressFunction | None = None
+    root: Path,
+    cache: Path,
+    *,
+    size: int,
+    landmarks: bool,
+    processes: Processes = ALONE,
+    progress: ProgressFunction | None = None,
 ) -> tuple[list[PreparedClip], list[str]]:
     """Prepare every clip under `root`, or reuse what an earlier run prepared.
 
@@ -59,32 +70,27 @@ def prepare_clips(
         cache: folder for the prepared files.
         size: side of the pictures in pixels.
         landmarks: also find the landmark groups, which needs mediapipe.
-        progress: called with (done, total).
+        processes: those that call this function at the same time; each prepares its share, and all get the same result.
+        progress: called with (done, total) of this process.
 
     Returns:
         The usable clips, and one line for each that is not (unreadable, or of a single frame).
 
     Raises:
-        InputError: no usable clip under `root`.
+        InputError: no usable clip under `root`, or processes that do not share the cache.
     """
     clips = list_clips(root)
     cache.mkdir(parents=True, exist_ok=True)
     targets = {clip: cache / _cache_name(clip, size, landmarks) for clip in clips}
-    missing = [clip for clip in clips if not targets[clip].is_file()]
-    problems: dict[Clip, str] = {}
-    workers = max(1, min(len(missing), os.cpu_count() or 1))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = {pool.submit(_prepare, clip, targets[clip], size, landmarks): clip for clip in missing}
-        for done, job in enumerate(as_completed(jobs), start=1):
-            if job.result():
-                problems[jobs[job]] = f"{jobs[job].path}: {job.result()}"
-            if progress:
-                progress(done, len(missing))
-    prepared = [_describe(targets[clip], clip, root) for clip in clips if clip not in problems]
+    missing = [clip for clip in processes.share(clips) if count_frames(targets[clip]) is None]
+    jobs = [(clip, targets[clip], size, landmarks) for clip in missing]
+    problems = dict(processes.gather(_prepare_all(jobs, max(1, (os.cpu_count() or 1) // processes.local_count), progress)))
+    prepared = [describe_prepared(targets[clip], clip.name(root), clip.identity) for clip in clips if clip not in problems]
     usable = [clip for clip in prepared if clip.frames > 1]
-    lines = [*problems.values(), *(f"{clip.path.name}: only one frame" for clip in prepared if clip.frames < 2)]
+    lines = [f"{clip.path}: {problem}" for clip, problem in problems.items()]
+    lines += [f"{clip.name}: only one frame" for clip in prepared if clip.frames < 2]
     if not usable:
-        raise InputError(f"no usable clip in {root}" + (f": {lines[0]}" if lines else ""))
+        raise InputError(f"no usable clip in {root}: {lines[0]}")
     return usable, lines
 
 
@@ -109,17 +115,90 @@ def read_frames(clip: PreparedClip, indices: list[int]) -> ClipFrames:
     with safe_open(clip.path, framework="np") as file:
         offsets = file.get_tensor("offsets")
         data = file.get_slice("jpeg")
-        images = [_decode(data[int(offsets[i]) : int(offsets[i + 1])]) for i in indices]
+        images = np.stack([_decode(data[int(offsets[i]) : int(offsets[i + 1])]) for i in indices])
         if "groups" not in file.keys():  # noqa: SIM118 (safe_open is no dictionary)
-            return ClipFrames(np.stack(images), None, np.zeros(len(indices), bool))
-        groups, found = file.get_tensor("groups"), file.get_tensor("found")
-    return ClipFrames(np.stack(images), groups[indices], found[indices])
+            return ClipFrames(images, np.zeros((len(indices), GROUPS, 2), np.float32), np.zeros(len(indices), bool))
+        return ClipFrames(images, file.get_tensor("groups")[indices], file.get_tensor("found")[indices])
+
+
+def cache_key(*content: object) -> str:
+    """A short name of all that decides what a prepared file holds."""
+    return hashlib.sha256(repr((FORMAT, *content)).encode()).hexdigest()[:16]
+
+
+def file_state(path: Path) -> tuple[str, int, int]:
+    """What changes when a file is edited: name, size and time of the last change."""
+    stat = path.stat()
+    return path.name, stat.st_size, stat.st_mtime_ns
+
+
+def count_frames(target: Path) -> int | None:
+    """Frames of a prepared clip; None where there is no such file, or one that cannot be read."""
+    try:
+        with safe_open(target, framework="np") as file:
+            return file.get_slice("offsets").get_shape()[0] - 1
+    except (OSError, SafetensorError):
+        return None
+
+
+def describe_prepared(target: Path, name: str, identity: str) -> PreparedClip:
+    """A prepared clip that this or another process has written.
+
+    Raises:
+        InputError: it is not here.
+    """
+    frames = count_frames(target)
+    if frames is None:
+        raise InputError(f"{target} is not here: all processes of a training must share their --cache")
+    return PreparedClip(target, name, identity, frames)
 
 
 def _cache_name(clip: Clip, size: int, landmarks: bool) -> str:
-    stat = clip.path.stat()
-    key = f"{clip.path.resolve()} {stat.st_size} {stat.st_mtime_ns} {size} {landmarks}"
-    return f"{clip.path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.safetensors"
+    files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
+    key = cache_key(str(clip.path.resolve()), [file_state(file) for file in files], size, landmarks)
+    return f"{clip.path.stem}-{key}.safetensors"
+
+
+Job = tuple[Clip, Path, int, bool]
+
+
+def _prepare_all(jobs: list[Job], workers: int, progress: ProgressFunction | None) -> list[tuple[Clip, str]]:
+    """Write prepared clips; those that could not be, with the reason.
+
+    Each worker is a pool of one process, so that a process that dies takes one clip with it and no other.
+    """
+    pools: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+
+    def isolated(job: Job) -> str | None:
+        pool = pools.get()
+        try:
+            return pool.submit(_prepare, *job).result()
+        except BrokenProcessPool:
+            pool.shutdown()
+            pool = _new_pool()
+            return "the process that read it died"
+        finally:
+            pools.put(pool)
+
+    problems = []
+    workers = min(workers, len(jobs))
+    for _ in range(workers):
+        pools.put(_new_pool())
+    with ThreadPoolExecutor(max(1, workers)) as threads:
+        running = {threads.submit(isolated, job): job[0] for job in jobs}
+        for done, future in enumerate(as_completed(running), start=1):
+            problem = future.result()
+            if problem:
+                problems.append((running[future], problem))
+            if progress:
+                progress(done, len(jobs))
+    for _ in range(workers):
+        pools.get().shutdown()
+    return problems
+
+
+def _new_pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 def _prepare(clip: Clip, target: Path, size: int, landmarks: bool) -> str | None:
@@ -128,14 +207,9 @@ def _prepare(clip: Clip, target: Path, size: int, landmarks: bool) -> str | None
         frames = read_clip(clip.path, size)
         groups, found = annotate_clip(frames) if landmarks else (None, None)
         write_prepared(target, frames, groups, found)
-    except InputError as error:
-        return str(error)
+    except Exception as error:  # whatever a decoder or a detector makes of a bad clip
+        return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return None
-
-
-def _describe(path: Path, clip: Clip, root: Path) -> PreparedClip:
-    with safe_open(path, framework="np") as file:
-        return PreparedClip(path, clip.name(root), clip.identity, file.get_slice("offsets").get_shape()[0] - 1)
 
 
 def _encode(image: np.ndarray) -> np.ndarray:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
-import cv2
 import lightning as L
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mrfa.config import TrainingConfig
+from mrfa.data.clips import square
 from mrfa.data.prepared import PreparedClip, read_frames
 from mrfa.errors import InputError
 
@@ -22,7 +22,7 @@ class PairBatch(TypedDict):
 
     Keys:
         source, driving: uint8 RGB `[B, 3, H, W]`.
-        source_groups, driving_groups: `[B, G, 2]` normalised landmark groups; zeros where there are none.
+        source_groups, driving_groups: `[B, G, 2]` half-pixel normalised landmark groups; zeros where there are none.
         found: `[B]`, whether both frames have landmarks.
     """
 
@@ -63,12 +63,11 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         number, chosen = self.draw(index)
         frames = read_frames(self.draw.clips[number], chosen)
         images = [_to_size(image, self.size) for image in frames.images]
-        groups = np.zeros((2, 1, 2), np.float32) if frames.groups is None else frames.groups
         return {
             "source": images[0],
             "driving": images[1],
-            "source_groups": groups[0],
-            "driving_groups": groups[1],
+            "source_groups": frames.groups[0],
+            "driving_groups": frames.groups[1],
             "found": np.asarray(frames.found.all()),
         }
 
@@ -105,15 +104,12 @@ class ResidentPairs(Dataset[PairBatch]):
     def _load(clip: PreparedClip, size: int) -> tuple[Tensor, Tensor, Tensor]:
         frames = read_frames(clip, list(range(clip.frames)))
         images = torch.from_numpy(np.stack([_to_size(image, size) for image in frames.images]))
-        groups = np.zeros((clip.frames, 1, 2), np.float32) if frames.groups is None else frames.groups
-        return images, torch.from_numpy(groups), torch.from_numpy(frames.found)
+        return images, torch.from_numpy(frames.groups), torch.from_numpy(frames.found)
 
 
 def _to_size(image: np.ndarray, size: int) -> np.ndarray:
     """`[H, W, 3]` to `[3, size, size]`."""
-    if image.shape[0] != size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(image.transpose(2, 0, 1))
+    return np.ascontiguousarray(square(image, size).transpose(2, 0, 1))
 
 
 class PairNumbers(Sampler[int]):

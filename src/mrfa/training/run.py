@@ -118,7 +118,7 @@ def _modules(keys: set[str]) -> str:
 def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
     console = Console(stderr=True)
     if root.is_file():
-        return unpack_clips(root, cache, size=STORED_SIZE)
+        return unpack_clips(root, cache)
     guidance = config.training.objective.guidance
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"preparing {root}", total=None)

@@ -1,0 +1,125 @@
+"""Several processes that do one job: how they are started, which one this is, and what they tell each other.
+
+`torchrun` starts them from outside, on one or several machines; `launch` starts one for each device of this machine. Torch is
+imported where it is needed, as the processes that prepare clips do without it.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mrfa.errors import InputError
+
+T = TypeVar("T")
+
+# One process may prepare clips for hours while others wait for it; each of them notices at once when another one ends.
+LONGEST_WAIT = timedelta(days=10)
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that do the same job.
+
+    Attributes:
+        rank: its number, from 0.
+        count: how many there are.
+        local_count: how many of them run on this machine.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_count: int = 1
+
+    @classmethod
+    def join(cls) -> "Processes":
+        """Connect with the other processes that torchrun or `launch` started, each on a device of its own; else be alone.
+
+        Raises:
+            InputError: this machine has fewer devices than processes.
+        """
+        import torch
+        import torch.distributed as dist
+
+        if not (dist.is_available() and dist.is_torchelastic_launched()):
+            return cls()
+        processes = cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
+        if torch.cuda.is_available():
+            if torch.cuda.device_count() < processes.local_count:
+                devices = torch.cuda.device_count()
+                raise InputError(f"{processes.local_count} processes need as many devices, but this machine has {devices}")
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        if not dist.is_initialized():
+            dist.init_process_group()
+        return processes
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """The items that this process takes on."""
+        return list(items[self.rank :: self.count])
+
+    def gather(self, values: list[T]) -> list[T]:
+        """The values of all processes, in the same order everywhere; each process waits for all others."""
+        if self.count == 1:
+            return values
+        import torch.distributed as dist
+
+        gathered: list[list[T]] = [[] for _ in range(self.count)]
+        dist.all_gather_object(gathered, values, group=dist.new_group(backend="gloo", timeout=LONGEST_WAIT))
+        return [value for part in gathered for value in part]
+
+
+ALONE = Processes()
+
+
+def launch(count: int, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function in `count` processes of this machine, which `Processes.join` connects.
+
+    When one of them fails, the others are ended.
+
+    Args:
+        count: of processes.
+        function: importable by name.
+        arguments: can be pickled.
+
+    Returns:
+        What the first process returns.
+
+    Raises:
+        InputError: of the first process that raised one.
+    """
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=f"mrfa-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        start_method="forkserver",
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            results: dict[int, T] = elastic_launch(settings, _call)(Path(folder), function, arguments)
+        except ChildFailedError:
+            messages = [path.read_text() for path in sorted(Path(folder).iterdir())]
+            if not messages:
+                raise
+            raise InputError(messages[0]) from None
+    return results[0]
+
+
+def _call(folder: Path, function: Callable[..., T], arguments: tuple[Any, ...]) -> T:
+    """In a process of `launch`: an InputError travels back as text and without a traceback."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        (folder / os.environ["RANK"]).write_text(str(error))
+        sys.exit(2)

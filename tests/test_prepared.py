@@ -1,0 +1,181 @@
+"""Prepared and packed clips: what is kept, what is noticed, and what one bad clip may do."""
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import write_clip
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
+
+import mrfa.data.prepared as prepared_module
+from mrfa.data.clips import Clip
+from mrfa.data.guidance import GROUPS
+from mrfa.data.images import write_image
+from mrfa.data.packed import pack_clips, unpack_clips
+from mrfa.data.prepared import prepare_clips, read_frames
+from mrfa.errors import InputError
+from mrfa.processes import Processes
+
+
+def _packed(path: Path, videos: dict[str, Path], *, frames: int = 6, **metadata: str) -> Path:
+    """A packed file as `pack_clips` writes it, without the search for landmarks."""
+    tensors = {}
+    for name, video in videos.items():
+        tensors[f"video/{name}"] = np.frombuffer(video.read_bytes(), np.uint8)
+        tensors[f"groups/{name}"] = np.full((frames, GROUPS, 2), 0.25, np.float16)
+        tensors[f"found/{name}"] = np.ones(frames, bool)
+    identities = json.dumps({name: name.rpartition("_")[0] for name in videos})
+    save_file(tensors, path, metadata={"format": "2", "size": "64", "identities": identities} | metadata)
+    return path
+
+
+def test_broken_clip_is_reported_and_skipped(tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    write_clip(folder / "good_0.mp4", frames=4, shade=90)
+    (folder / "bad_0.mp4").write_bytes(b"no video")
+    write_clip(folder / "short_0.mp4", frames=1, shade=90)
+    clips, problems = prepare_clips(folder, tmp_path / "cache", size=64, landmarks=False)
+    assert [clip.identity for clip in clips] == ["good"]
+    assert len(problems) == 2 and "bad_0.mp4" in problems[0] and problems[1] == "short_0: only one frame"
+    frames = read_frames(clips[0], [0, 3])
+    assert frames.images.shape == (2, 64, 64, 3)
+    assert frames.groups.shape == (2, GROUPS, 2) and not frames.found.any()
+
+
+def test_any_error_of_a_clip_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path, size: int) -> np.ndarray:
+        raise cv2.error("no memory")
+
+    monkeypatch.setattr(prepared_module, "read_clip", fail)
+    problem = prepared_module._prepare(Clip(tmp_path / "a.mp4", "a"), tmp_path / "a.safetensors", 64, False)
+    assert problem == "error: no memory"
+
+
+def _die_at_one(clip: Clip, target: Path, size: int, landmarks: bool) -> str | None:
+    if clip.identity == "killer":
+        os._exit(11)
+    return "read"
+
+
+def test_a_process_that_dies_takes_one_clip_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepared_module, "_prepare", _die_at_one)
+    jobs = [(Clip(tmp_path, name), tmp_path, 64, False) for name in ("a", "killer", "b", "c")]
+    told: list[tuple[int, int]] = []
+    problems = prepared_module._prepare_all(jobs, 1, lambda done, total: told.append((done, total)))
+    assert {clip.identity: what for clip, what in problems} == {
+        "killer": "the process that read it died",
+        **dict.fromkeys(("a", "b", "c"), "read"),
+    }
+    assert told[-1] == (4, 4)
+
+
+def test_no_clips_at_all(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no clips"):
+        prepare_clips(tmp_path, tmp_path / "cache", size=64, landmarks=False)
+    (tmp_path / "bad_0.mp4").write_bytes(b"no video")
+    with pytest.raises(InputError, match=r"no usable clip in .*: .*bad_0\.mp4"):
+        prepare_clips(tmp_path, tmp_path / "cache", size=64, landmarks=False)
+
+
+def test_one_edited_picture_is_noticed(tmp_path: Path) -> None:
+    folder, cache = tmp_path / "clips" / "anna_0", tmp_path / "cache"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        write_image(folder / f"{number}.png", np.full((64, 64, 3), 50, np.uint8))
+    first, _ = prepare_clips(tmp_path / "clips", cache, size=64, landmarks=False)
+    again, _ = prepare_clips(tmp_path / "clips", cache, size=64, landmarks=False)
+    assert first == again
+    # In place, so that nothing but the picture itself changes.
+    data = cv2.imencode(".png", np.full((64, 64, 3), 200, np.uint8))[1].tobytes()
+    with (folder / "1.png").open("r+b") as file:
+        file.write(data)
+        file.truncate()
+    edited, _ = prepare_clips(tmp_path / "clips", cache, size=64, landmarks=False)
+    assert read_frames(edited[0], [0, 1, 2]).images[:, 0, 0, 0].tolist() == [50, 200, 50]
+
+
+def test_a_damaged_cache_is_made_anew(clips: Path, tmp_path: Path) -> None:
+    prepared, _ = prepare_clips(clips, tmp_path, size=64, landmarks=False)
+    prepared[0].path.write_bytes(b"half written")
+    assert prepare_clips(clips, tmp_path, size=64, landmarks=False)[0] == prepared
+    assert len(read_frames(prepared[0], [0, 5]).images) == 2
+
+
+def test_each_process_prepares_its_share(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[list[object]] = []
+    monkeypatch.setattr(Processes, "gather", lambda self, values: waited.append(values) or values)
+    with pytest.raises(InputError, match="share their --cache"):
+        prepare_clips(clips, tmp_path, size=64, landmarks=False, processes=Processes(1, 2, 2))
+    assert [path.name.startswith("ben_0") for path in tmp_path.iterdir()] == [True]
+    prepared, _ = prepare_clips(clips, tmp_path, size=64, landmarks=False, processes=Processes(0, 2, 2))
+    assert [clip.name for clip in prepared] == ["anna_0", "ben_0"] and len(waited) == 2
+
+
+def test_packed_clips_of_one_name_stay_apart(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    for number, identity in enumerate(("anna", "ben")):
+        (tmp_path / "clips" / identity).mkdir(parents=True)
+        write_clip(tmp_path / "clips" / identity / "0.mp4", frames=3 + number, shade=60 + 80 * number)
+    packed = tmp_path / "packed.safetensors"
+    assert pack_clips(tmp_path / "clips", packed, tmp_path / "cache", size=96) == 2
+    clips = unpack_clips(packed, tmp_path / "other")
+    assert sorted((clip.identity, clip.frames) for clip in clips) == [("anna", 3), ("ben", 4)]
+    assert read_frames(clips[0], [0]).images.shape == (1, 96, 96, 3)
+    with safe_open(packed, framework="np") as file:
+        assert (file.metadata()["format"], file.metadata()["size"]) == ("2", "96")
+
+
+def test_unpacked_clips_are_kept_until_the_packed_file_changes(clips: Path, tmp_path: Path) -> None:
+    packed, cache = tmp_path / "packed.safetensors", tmp_path / "cache"
+    _packed(packed, {"anna_0": clips / "anna_0.mp4"})
+    first = unpack_clips(packed, cache)
+    written = first[0].path.stat().st_mtime_ns
+    assert unpack_clips(packed, cache) == first and first[0].path.stat().st_mtime_ns == written
+    frames = read_frames(first[0], [0, 5])
+    assert frames.found.all() and (frames.groups == 0.25).all()
+    _packed(packed, {"anna_0": clips / "ben_0.mp4"})
+    other = unpack_clips(packed, cache)
+    assert read_frames(other[0], [0]).images[0, 0, 63, 0] > 120 > read_frames(first[0], [0]).images[0, 0, 63, 0]
+
+
+def test_older_packed_files_are_refused(clips: Path, tmp_path: Path) -> None:
+    packed = _packed(tmp_path / "old.safetensors", {"anna_0": clips / "anna_0.mp4"}, format="1")
+    with pytest.raises(InputError, match="pack the clips again"):
+        unpack_clips(packed, tmp_path / "cache")
+    save_file(load_file(packed), packed, metadata={"identities": '{"anna_0": "anna"}'})
+    with pytest.raises(InputError, match="pack the clips again"):
+        unpack_clips(packed, tmp_path / "cache")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"size": "1000000000"}, "impossible"),
+        ({"size": "many"}, "not a packed data set"),
+        ({"identities": '{"carl_0": "carl"}'}, "clips are missing"),
+        ({"identities": "[1]"}, "not a packed data set|clips are missing"),
+        ({"identities": "{}"}, "clips are missing"),
+    ],
+)
+def test_packed_files_that_lie(clips: Path, tmp_path: Path, metadata: dict[str, str], message: str) -> None:
+    packed = _packed(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4"}, **metadata)
+    with pytest.raises(InputError, match=message):
+        unpack_clips(packed, tmp_path / "cache")
+
+
+def test_packed_clips_that_are_damaged(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    packed = _packed(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4", "bad_0": tmp_path / "bad.mp4"})
+    with pytest.raises(InputError, match="the clip bad_0 is damaged"):
+        unpack_clips(packed, tmp_path / "cache")
+
+
+def test_names_in_a_packed_file_lead_nowhere_else(clips: Path, tmp_path: Path) -> None:
+    packed = _packed(tmp_path / "packed.safetensors", {"../../escaped_0": clips / "anna_0.mp4"})
+    unpacked = unpack_clips(packed, tmp_path / "a" / "cache")
+    assert unpacked[0].path.parent == tmp_path / "a" / "cache" and unpacked[0].frames == 6
