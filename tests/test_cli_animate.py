@@ -11,7 +11,7 @@ import torch
 from mrfa.animation import job
 from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Portrait
-from mrfa.animation.crop import crop_image, find_clip_crop, parse_crop
+from mrfa.animation.crop import crop_image, find_clip_crop, find_face_crop, parse_crop
 from mrfa.animation.job import animate_file, extract_motion
 from mrfa.animation.template import MotionTemplate
 from mrfa.cli import main
@@ -106,11 +106,10 @@ def test_job_is_the_animator_frame_by_frame(model: Path, clip: Path, tmp_path: P
 
     animator = Animator.from_pretrained(model)
     portrait = read_image(ASTRONAUT)
-    animator.set_source(portrait)
-    assert animator.source_crop is not None
-    box = find_clip_crop(VideoReader(clip))
-    canvas = Portrait(portrait, animator.source_crop)
-    expected = [canvas.paste(p) for p in animator.animate([crop_image(f.image, box, 64) for f in VideoReader(clip)])]
+    place, box = find_face_crop(portrait), find_clip_crop(VideoReader(clip))
+    source = animator.encode(crop_image(portrait, place, 64))
+    canvas = Portrait(portrait, place)
+    expected = [canvas.paste(p) for p in animator.animate(source, [crop_image(f.image, box, 64) for f in VideoReader(clip)])]
     assert len(written) == 7
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(written, expected, strict=True)) <= 1
 
@@ -221,7 +220,7 @@ def test_outputs_are_checked_before_any_work(
     def work(*arguments: object) -> None:
         raise AssertionError("work was begun")
 
-    for name in ("read_image", "open_frames"):
+    for name in ("read_image", "open_driver"):
         monkeypatch.setattr(job, name, work)
     content = clip.read_bytes()
     folder = tmp_path / "folder.mp4"

@@ -8,10 +8,24 @@ from mrfa.errors import InputError
 
 if TYPE_CHECKING:
     from mrfa.animation.animator import Animator
-    from mrfa.animation.motion import transfer_motion
+    from mrfa.animation.job import animate_file
+    from mrfa.data.images import read_image
+    from mrfa.data.video import open_frames
+    from mrfa.network.keypoints import Keypoints
+    from mrfa.network.model import Network
     from mrfa.weights import load_model
 
-__all__ = ["Animator", "InputError", "__version__", "load_model", "transfer_motion"]
+__all__ = [
+    "Animator",
+    "InputError",
+    "Keypoints",
+    "Network",
+    "__version__",
+    "animate_file",
+    "load_model",
+    "open_frames",
+    "read_image",
+]
 
 try:
     __version__ = version("mrfa")
@@ -20,8 +34,12 @@ except PackageNotFoundError:  # run from a source tree that is not installed
 
 _HOMES = {
     "Animator": "mrfa.animation.animator",
+    "Keypoints": "mrfa.network.keypoints",
+    "Network": "mrfa.network.model",
+    "animate_file": "mrfa.animation.job",
     "load_model": "mrfa.weights",
-    "transfer_motion": "mrfa.animation.motion",
+    "open_frames": "mrfa.data.video",
+    "read_image": "mrfa.data.images",
 }
 
 

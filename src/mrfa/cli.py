@@ -14,6 +14,7 @@ import typer
 
 from mrfa.cli_evaluate import evaluate
 from mrfa.cli_figures import figure
+from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption
 from mrfa.errors import InputError
 
 app = typer.Typer(
@@ -156,7 +157,6 @@ app.add_typer(evaluate, name="evaluate")
 
 CropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the source.")]
 DrivingCropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the driver.")]
-ModelOption = Annotated[str, typer.Option(help="Bundled model or model folder.")]
 
 
 @app.command()
@@ -171,16 +171,20 @@ def animate(
     adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
     paste_back: Annotated[bool, typer.Option(help="Write the whole portrait, not only the face's crop.")] = True,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Animate a portrait by a driving video."""
     with _progress() as on_progress:
+        from mrfa.animation.animator import Animator
         from mrfa.animation.job import animate_file
 
         result = animate_file(
             source,
             driving,
             output,
-            model=model,
+            model=Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size),
             source_crop=crop,
             driving_crop=driving_crop,
             relative=not absolute,
@@ -198,25 +202,35 @@ def motion(
     output: Annotated[Path, typer.Option("--output", "-o", help="The template to write (.safetensors).")],
     model: ModelOption = "small",
     crop: DrivingCropOption = "auto",
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Save a driver's motion as a small template that drives any portrait later."""
     with _progress() as on_progress:
+        from mrfa.animation.animator import Animator
         from mrfa.animation.job import extract_motion
 
-        result = extract_motion(driving, output, model=model, driving_crop=crop, on_progress=on_progress)
+        animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
+        result = extract_motion(driving, output, model=animator, driving_crop=crop, on_progress=on_progress)
     _report(output, result.frames, result.warnings)
 
 
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4).")] = Path("demo.mp4"),
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Animate the bundled portrait by the bundled motion."""
     with _progress() as on_progress:
+        from mrfa.animation.animator import Animator
         from mrfa.animation.job import animate_file, demo_files
 
         portrait, template = demo_files()
-        result = animate_file(portrait, template, output, on_progress=on_progress)
+        animator = Animator.from_pretrained(device=device, dtype=precision, batch_size=batch_size)
+        result = animate_file(portrait, template, output, model=animator, on_progress=on_progress)
     _report(output, result.frames, result.warnings)
 
 

@@ -1,155 +1,334 @@
-"""The animator takes a portrait once and is then driven by any number of frames."""
+"""The animator: a network, where and how it computes, and the one way from a portrait and driving frames to pictures."""
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
+from typing import cast, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mrfa.animation.crop import Crop, CropBox, crop_image, parse_crop, picture_crop
-from mrfa.animation.motion import transfer_motion
+from mrfa.animation.motion import RelativeMotion, Transfer
+from mrfa.animation.pictures import Picture, Pictures, as_batch, check_picture
 from mrfa.animation.template import stack_keypoints
-from mrfa.data.tensors import to_pictures, to_tensor
+from mrfa.data.tensors import to_pictures
+from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints
-from mrfa.network.model import Network, Source
+from mrfa.network.model import Network, Output, Source
 from mrfa.weights import detector_fingerprint, load_model
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Animator:
-    """Animates a portrait: the one pipeline of command line, evaluation and benchmark.
+    """Animates portraits: the one pipeline of command line, evaluation, figures and benchmark.
+
+    It keeps nothing of what it is given, so several threads may use it at once.
 
     Example:
         animator = Animator.from_pretrained("small")
-        animator.set_source(portrait)
-        for picture in animator.animate(crops): ...
+        source = animator.encode(portrait)
+        for picture in animator.animate(source, frames): ...
+
+    Pictures are NumPy arrays, uint8 RGB `[H, W, 3]`, or tensors in [0, 1], `[3, H, W]`, of any size: of each the middle square
+    is taken, and resized to the network's size.
 
     Args:
-        network: in evaluation mode; it stays where it is unless a device is given.
-        device: where to compute.
+        network: is put into evaluation mode.
+        device: where to compute; None: where the network is.
+        dtype: of the convolutions, `fp32` (None), `bf16` or `fp16`, or torch's names; positions and flows are always float32.
+        compile: compile the network with `torch.compile`, which takes its time at the first pictures.
+        batch_size: driving frames computed together by `animate`; None: 2 on a CPU, else 16.
 
     Attributes:
-        network: the network.
-        size: side of the crops that go in and come out, in pixels.
-        source_crop: where in the portrait the crop was taken.
-        source_picture: that crop, uint8 `[size, size, 3]`.
+        network, device, dtype, batch_size: as given, or as chosen.
+        size: side of the network's pictures, in pixels.
+
+    Raises:
+        InputError: no such device or precision, or a batch size below 1.
     """
 
-    def __init__(self, network: Network, device: str | torch.device | None = None) -> None:
-        self.network = network.eval() if device is None else network.to(device).eval()
+    def __init__(
+        self,
+        network: Network,
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        compile: bool = False,
+        batch_size: int | None = None,
+    ) -> None:
+        self.device = next(network.parameters()).device if device is None else pick_device(device)
+        self.dtype = pick_precision(dtype)
+        self.batch_size = pick_batch_size(batch_size, self.device)
+        self.network = network.to(self.device).eval()
         self.size = network.config.image_size
-        self.device = next(network.parameters()).device
-        self.source_crop: CropBox | None = None
-        self.source_picture: np.ndarray | None = None
-        self._source: Source | None = None
+        self._detect, self._encode, self._animate = network.detect, network.encode_source, network.animate
+        if compile:
+            self._detect, self._encode = torch.compile(network.detect), torch.compile(network.encode_source)
+            self._animate = torch.compile(network.animate)
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | Path = "small", device: str | torch.device | None = None) -> "Animator":
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path = "small",
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        compile: bool = False,
+        batch_size: int | None = None,
+    ) -> "Animator":
         """An animator with the weights of a bundled model or of a model folder.
 
         Args:
             name_or_folder: name of a bundled model, or path of a model folder.
-            device: where to compute; a GPU where there is one, unless told otherwise.
+            device: where to compute; None: see `pick_device`.
+            dtype, compile, batch_size: see the class.
 
         Raises:
-            InputError: no such model, or its files are damaged.
+            InputError: no such model, device or precision, or the model's files are damaged.
         """
-        if device is None:
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(load_model(name_or_folder, device))
+        network = load_model(name_or_folder, pick_device(device))
+        return cls(network, dtype=dtype, compile=compile, batch_size=batch_size)
 
     @property
     def fingerprint(self) -> str:
         """Short name of the keypoint detector: motion templates fit detectors of the same fingerprint."""
         return detector_fingerprint(self.network)
 
-    @property
-    def source_keypoints(self) -> Keypoints:
-        """Of the portrait, positions `[1, K, 2]`."""
-        return self._require_source().keypoints
-
-    def set_source(self, image: np.ndarray, crop: Crop | str = "auto", name: str | Path = "the source picture") -> None:
-        """Take a portrait; all that depends on it alone is computed here, once.
-
-        Args:
-            image: uint8 RGB `[H, W, 3]`.
-            crop: `auto` finds the face, `none` takes the middle square, a box or `x,y,w,h` takes that.
-            name: what errors call the picture.
+    def encode(self, images: Pictures) -> Source:
+        """All that depends on the portrait alone, of one portrait or of a batch or list of S portraits.
 
         Raises:
-            InputError: no face found, or the crop lies outside the picture.
+            ValueError: no pictures as above.
         """
-        if isinstance(crop, str):
-            crop = parse_crop(crop)
-        box = picture_crop(image, crop, name)
-        picture = crop_image(image, box, self.size)
-        with torch.inference_mode():
-            self._source = self.network.encode_source(self._tensor([picture]))
-        self.source_crop, self.source_picture = box, picture
+        batch = as_batch(images, self.size, self.device)
+        with torch.inference_mode(), self._autocast():
+            return self._encode(batch)
 
-    def detect(self, image: np.ndarray) -> Keypoints:
-        """Keypoints of a square crop, uint8 RGB `[size, size, 3]` or a batch `[B, size, size, 3]`: positions `[B, K, 2]`."""
-        images = [image] if image.ndim == 3 else list(image)
+    def detect(self, images: Pictures | Sequence[Picture | Keypoints]) -> Keypoints:
+        """Keypoints of one picture or of a batch or list of B pictures, positions `[B, K, 2]`.
+
+        What is keypoints in a list already, positions `[1, K, 2]`, stays as it is.
+
+        Raises:
+            ValueError: no pictures as above.
+        """
+        if isinstance(images, (list, tuple)) and any(isinstance(image, Keypoints) for image in images):
+            return stack_keypoints(self._moved(x) if isinstance(x, Keypoints) else self.detect(x) for x in images)
+        batch = as_batch(cast(Pictures, images), self.size, self.device)
+        with torch.inference_mode(), self._autocast():
+            return self._detect(batch)
+
+    def step(
+        self,
+        source: Source,
+        driving: Pictures | Keypoints,
+        *,
+        transfer: Transfer | None = None,
+        same_video: bool = False,
+        coarse_only: bool = False,
+    ) -> Output:
+        """S portraits in the poses of B driving frames, all at once.
+
+        Args:
+            source: what `encode` made of S portraits.
+            driving: a picture, a batch or list of pictures, or keypoints, positions `[B, K, 2]`.
+            transfer: what the portraits get of the driver's keypoints, such as `RelativeMotion`: from `[B, K, 2]` to `[B, K, 2]`
+                or, portrait by portrait, to `[S * B, K, 2]`. None: the driver's keypoints as they are (absolute motion).
+            same_video: portrait and driver are one video: the background moves, too, where the network follows it.
+            coarse_only: generate from the coarse motion alone, without its refinement.
+
+        Returns:
+            The network's output for a batch of `S * B`, portrait by portrait; its `image` is `[S * B, 3, size, size]` in [0, 1].
+
+        Raises:
+            ValueError: no pictures as above, keypoints of another number or kind than the portrait's, or `same_video` without
+                pictures.
+        """
+        if isinstance(driving, Keypoints):
+            if same_video:
+                raise ValueError("how the background moves is seen in pictures: give these, not keypoints")
+            check_kind(driving, source.keypoints)
+            images, found = None, self._moved(driving)
+        else:
+            images = as_batch(driving, self.size, self.device)
+            found = self.detect(images)
+        portraits = source.image.shape[0]
+        count = portraits * found.positions.shape[0]
         with torch.inference_mode():
-            return self.network.detect(self._tensor(images))
+            background = None
+            if images is not None and same_video:
+                repeated = images.repeat(portraits, 1, 1, 1)
+                background = self.network.follow_background(source, repeated, _tiled(found, count))
+            moved = _tiled(found if transfer is None else transfer(found), count)
+            with self._autocast():
+                return self._animate(source, moved, coarse_only=coarse_only, background=background)
+
+    @overload
+    def animate(
+        self,
+        source: Source,
+        frames: Iterable[Tensor],
+        *,
+        relative: bool = ...,
+        adapt_scale: bool = ...,
+        initial: Keypoints | None = ...,
+    ) -> Iterator[Tensor]: ...
+
+    @overload
+    def animate(
+        self,
+        source: Source,
+        frames: Iterable[np.ndarray | Keypoints],
+        *,
+        relative: bool = ...,
+        adapt_scale: bool = ...,
+        initial: Keypoints | None = ...,
+    ) -> Iterator[np.ndarray]: ...
 
     def animate(
         self,
-        frames: Iterable[np.ndarray | Keypoints],
+        source: Source,
+        frames: Iterable[Picture | Keypoints],
         *,
         relative: bool = True,
         adapt_scale: bool = False,
         initial: Keypoints | None = None,
-        batch_size: int = 1,
-    ) -> Iterator[np.ndarray]:
-        """The portrait in the pose of each driving frame, one by one as they come.
+    ) -> Iterator[np.ndarray] | Iterator[Tensor]:
+        """The portraits in the pose of each driving frame, one by one as they come.
+
+        The first frame is taken at once, and then `batch_size` at a time; no more are held in memory.
 
         Args:
-            frames: square crops of the driver, uint8 RGB `[size, size, 3]`, or their keypoints, positions `[1, K, 2]`.
+            source: what `encode` made of S portraits.
+            frames: pictures of the driver, or keypoints, positions `[1, K, 2]`.
             relative: add the driver's motion to the portrait's pose, otherwise take the driver's pose.
             adapt_scale: scale relative motion by the size of the faces.
-            initial: keypoints of the driver's frame that counts as the portrait's pose; the first frame's by default.
-            batch_size: frames computed together; at most so many are held in memory.
+            initial: keypoints of the driver's frame that counts as the portrait's pose, positions `[1, K, 2]`; by default the
+                first frame's.
 
-        Yields:
-            uint8 RGB `[size, size, 3]` for each frame.
+        Returns:
+            For each frame uint8 RGB `[size, size, 3]`, or, where frames are tensors, a tensor `[3, size, size]` in [0, 1] on the
+            animator's device; of several portraits `[S, size, size, 3]` or `[S, 3, size, size]`.
 
         Raises:
-            RuntimeError: `set_source` was not called.
+            ValueError: the first frame or `initial` does not fit. A later frame that does not fit raises when its turn comes.
         """
-        source = self._require_source()
-        iterator = iter(frames)
-        while batch := list(islice(iterator, batch_size)):
-            # The mode is entered for each batch anew: a generator must not leave it on in its caller.
-            with torch.inference_mode():
-                driving = self._keypoints(batch)
-                if initial is None:
-                    initial = Keypoints(driving.positions[:1], None if driving.affine is None else driving.affine[:1])
-                moved = transfer_motion(source.keypoints, driving, initial, relative=relative, adapt_scale=adapt_scale)
-                pictures = to_pictures(self.network.animate(source, moved).image)
-            yield from pictures
+        if not relative and (adapt_scale or initial is not None):
+            raise ValueError("adapt_scale and initial are for relative motion: leave them out with relative=False")
+        if initial is not None:
+            check_kind(initial, source.keypoints)
+            initial = self._moved(initial)
+        remaining = iter(frames)
+        first = next(remaining, None)
+        if isinstance(first, Keypoints):
+            check_kind(first, source.keypoints)
+        elif first is not None:
+            check_picture(first)
+        begun = chain(() if first is None else (first,), remaining)
+        images = self._animated(source, begun, relative=relative, adapt_scale=adapt_scale, initial=initial)
+        pictures = chain.from_iterable(images) if isinstance(first, Tensor) else chain.from_iterable(map(_to_arrays, images))
+        return pictures if source.image.shape[0] > 1 else map(itemgetter(0), pictures)
 
-    def _keypoints(self, batch: list[np.ndarray | Keypoints]) -> Keypoints:
-        """Keypoints of crops and of keypoints, which may be mixed, in their order."""
-        crops = [item for item in batch if isinstance(item, np.ndarray)]
-        if len(crops) == len(batch):
-            return self.network.detect(self._tensor(crops))
-        parts = [self.detect(item) if isinstance(item, np.ndarray) else self._moved(item) for item in batch]
-        return stack_keypoints(parts)
+    def _animated(
+        self,
+        source: Source,
+        frames: Iterator[Picture | Keypoints],
+        *,
+        relative: bool,
+        adapt_scale: bool,
+        initial: Keypoints | None,
+    ) -> Iterator[Tensor]:
+        """`[B, S, 3, size, size]` for every `batch_size` frames."""
+        transfer = None if initial is None else RelativeMotion(source.keypoints, initial, adapt_scale)
+        while batch := list(islice(frames, self.batch_size)):
+            driving = self.detect(batch)
+            if relative and transfer is None:
+                transfer = RelativeMotion(source.keypoints, driving, adapt_scale)
+            image = self.step(source, driving, transfer=transfer).image
+            yield image.unflatten(0, (-1, len(batch))).transpose(0, 1)
 
     def _moved(self, keypoints: Keypoints) -> Keypoints:
-        affine = keypoints.affine
-        return Keypoints(keypoints.positions.to(self.device), None if affine is None else affine.to(self.device))
+        positions, affine = keypoints
+        return Keypoints(positions.to(self.device), None if affine is None else affine.to(self.device))
 
-    def _tensor(self, images: list[np.ndarray]) -> Tensor:
-        """Pictures uint8 `[size, size, 3]` as a float tensor `[B, 3, size, size]` in [0, 1]."""
-        for image in images:
-            if image.shape != (self.size, self.size, 3):
-                raise ValueError(f"expected a crop of {self.size}x{self.size}x3, got {'x'.join(map(str, image.shape))}")
-        return to_tensor(np.stack(images), self.device)
+    def _autocast(self) -> torch.autocast:
+        half = self.dtype != torch.float32
+        return torch.autocast(self.device.type, dtype=self.dtype if half else None, enabled=half)
 
-    def _require_source(self) -> Source:
-        if self._source is None:
-            raise RuntimeError("give a portrait first: animator.set_source(image)")
-        return self._source
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device of a name; without a name the fastest that there is: CUDA, else Apple's GPU, else the CPU.
+
+    Raises:
+        InputError: this machine has no such device; says which it has.
+    """
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if device is None:
+        return torch.device("cuda" if cuda else there[0])
+    if str(device) not in there and not (str(device) == "cuda" and cuda):
+        raise InputError(f"there is no device '{device}' here: choose from {', '.join(there)}")
+    return torch.device(device)
+
+
+def pick_precision(precision: str | torch.dtype | None = None) -> torch.dtype:
+    """The type of a name, or of torch's: `fp32` (the default), `bf16` or `fp16`.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if isinstance(precision, torch.dtype):
+        if precision in PRECISIONS.values():
+            return precision
+    elif precision is None or precision in PRECISIONS:
+        return PRECISIONS[precision or "fp32"]
+    raise InputError(f"there is no precision '{precision}': choose from {', '.join(PRECISIONS)}")
+
+
+def pick_batch_size(batch_size: int | None, device: torch.device) -> int:
+    """How many frames are computed together; without a number as many as the device needs to be busy.
+
+    Raises:
+        InputError: less than one.
+    """
+    if batch_size is None:
+        return 2 if device.type == "cpu" else 16
+    if batch_size < 1:
+        raise InputError(f"the batch size must be at least 1, got {batch_size}")
+    return batch_size
+
+
+def check_kind(keypoints: Keypoints, expected: Keypoints) -> None:
+    """Check that keypoints are of the number and the kind of others.
+
+    Raises:
+        ValueError: they are not; says what they are.
+    """
+    if _kind(keypoints) != _kind(expected):
+        raise ValueError(f"expected keypoints {_kind(expected)}, as the portrait's are, got {_kind(keypoints)}")
+
+
+def _kind(keypoints: Keypoints) -> str:
+    """Shape and kind of keypoints but for their batch, in words."""
+    positions, affine = keypoints
+    maps = "no affine maps" if affine is None else f"affine maps {_unbatched(affine)}"
+    return f"{_unbatched(positions)} with {maps}"
+
+
+def _unbatched(tensor: Tensor) -> str:
+    return f"[{', '.join(['B', *map(str, tensor.shape[1:])])}]"
+
+
+def _tiled(keypoints: Keypoints, count: int) -> Keypoints:
+    """Keypoints of B frames again for each portrait, `[count, K, 2]`."""
+    positions, affine = keypoints
+    times = count // positions.shape[0]
+    return Keypoints(positions.repeat(times, 1, 1), None if affine is None else affine.repeat(times, 1, 1, 1))
+
+
+def _to_arrays(images: Tensor) -> np.ndarray:
+    """`[B, S, 3, H, W]` in [0, 1] to uint8 RGB `[B, S, H, W, 3]`."""
+    return to_pictures(images.flatten(0, 1)).reshape(*images.shape[:2], *images.shape[3:], 3)

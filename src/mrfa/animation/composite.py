@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mrfa.animation.crop import CropBox
+from mrfa.animation.crop import CropBox, crop_image
 
 LONG_SIDE = 1280
 FEATHER = 0.12
+COMPARE_HEIGHT = 512
 
 
 class Portrait:
@@ -58,6 +59,48 @@ class Portrait:
         mixed = self._rest + resized[self._part].astype(np.float32) * self._mask
         result[self._target] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
         return result
+
+
+class Canvas:
+    """What is written of every frame: the animated crop, in its portrait or alone, and beside it what it was made from.
+
+    Args:
+        portrait: uint8 RGB `[H, W, 3]`.
+        box: where the crop was taken.
+        size: side of the animated crops, in pixels.
+        paste_back: show the whole portrait, otherwise the crop.
+        compare: show the source's crop before the result.
+        with_driver: when comparing, show the driver's picture between both.
+
+    Attributes:
+        width, height: of the pictures, in pixels.
+        panel_height: side of the driver's pictures, in pixels; 0 where none are shown.
+    """
+
+    def __init__(
+        self, portrait: np.ndarray, box: CropBox, size: int, *, paste_back: bool, compare: bool, with_driver: bool
+    ) -> None:
+        self._portrait = Portrait(portrait, box) if paste_back else None
+        self.height, self.width = size, size
+        if self._portrait is not None:
+            self.height, self.width = self._portrait.image.shape[:2]
+        self.panel_height = 0
+        self._source: np.ndarray | None = None
+        if compare:
+            rows = max(size, min(self.height, COMPARE_HEIGHT)) // 2 * 2
+            self._source = crop_image(portrait, box, rows)
+            blank = np.zeros((self.height, self.width, 3), np.uint8)
+            panels = [self._source, self._source, blank] if with_driver else [self._source, blank]
+            self.height, self.width = side_by_side(panels, rows).shape[:2]
+            self.panel_height = rows if with_driver else 0
+
+    def draw(self, crop: np.ndarray, panel: np.ndarray | None) -> np.ndarray:
+        """The picture of an animated crop, uint8 `[size, size, 3]`, and the driver's panel: uint8 `[height, width, 3]`."""
+        picture = crop if self._portrait is None else self._portrait.paste(crop)
+        if self._source is None:
+            return picture
+        panels = [self._source, picture] if panel is None else [self._source, panel, picture]
+        return side_by_side(panels, self.height)
 
 
 def side_by_side(pictures: Sequence[np.ndarray], height: int) -> np.ndarray:

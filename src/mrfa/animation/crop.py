@@ -58,12 +58,16 @@ class CropBox(NamedTuple):
 Crop = Union[CropBox, Literal["auto", "none"]]  # noqa: UP007 -- a union at run time, for readers of the signature
 
 
-def parse_crop(text: str) -> Crop:
+def parse_crop(text: Crop | str) -> Crop:
     """Read `auto`, `none` or `x,y,w,h` (pixels); a rectangle becomes the square around its centre that holds it.
+
+    A box stays as it is.
 
     Raises:
         InputError: it is none of these.
     """
+    if isinstance(text, CropBox):
+        return text
     text = text.strip().lower()
     if text == "auto":
         return "auto"

@@ -158,7 +158,8 @@ class Network(nn.Module):
         """The source in the pose of the driving keypoints.
 
         Args:
-            source: of `encode_source`, of batch 1 or of the batch of `driving`.
+            source: of `encode_source`, of batch 1, of the batch of `driving`, or S portraits of B / S frames each, see
+                `expand_source`.
             driving: keypoints, `[B, K, 2]`.
             coarse_only: generate from the coarse motion alone, without its refinement.
             background: affine map of the background, `[B, 3, 3]`, from driving to source positions; None: it stands still, as
@@ -205,12 +206,19 @@ def _detector(config: DetectorConfig, *, affine: bool) -> nn.Module:
 
 
 def expand_source(source: Source, batch: int) -> Source:
-    """A source of batch 1 repeated, without copying, for a batch of driving frames."""
-    if source.image.shape[0] == batch:
+    """A source of S portraits for `batch` driving frames, S times B, portrait by portrait: a single one without copying.
+
+    Raises:
+        ValueError: `batch` is no multiple of S.
+    """
+    portraits = source.image.shape[0]
+    if portraits == batch:
         return source
+    if batch % portraits:
+        raise ValueError(f"{batch} driving frames for {portraits} portraits: expected as many for each of them")
 
     def expand(tensor: Tensor) -> Tensor:
-        return tensor.expand(batch, *tensor.shape[1:])
+        return tensor.expand(batch, *tensor.shape[1:]) if portraits == 1 else tensor.repeat_interleave(batch // portraits, 0)
 
     affine = source.keypoints.affine
     return Source(
