@@ -41,7 +41,7 @@ TINY = {
 
 TINY_DETECTORS: dict[str, dict[str, object]] = {
     "affine": {"kind": "affine", "keypoints": 4, "width": 4, "max_width": 16, "blocks": 3},
-    "thin_plate": {"kind": "thin_plate", "groups": 3, "points": 4, "width": 4},
+    "thin_plate": {"kind": "thin_plate", "groups": 3, "points": 4, "width": 16},
     "transformer": {
         "kind": "transformer",
         "keypoints": 4,

@@ -14,7 +14,7 @@ def test_starts_with_a_background_that_stands_still() -> None:
 
 def test_learns_and_keeps_the_last_row() -> None:
     torch.manual_seed(0)
-    predictor = BackgroundPredictor(width=4)
+    predictor = BackgroundPredictor(width=16)
     source, driving = torch.rand(2, 2, 3, 64, 64)
     optimiser = torch.optim.SGD(predictor.parameters(), 0.01)
     before = (predictor(source, driving)[:, 0, 2] - 0.5).square().mean()

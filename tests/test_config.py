@@ -63,6 +63,7 @@ def test_settings_are_read_as_yaml() -> None:
         ("paper-npmr", ["network.background=predicted"], "no part flows, so no background"),
         ("paper-transformer", ["network.motion=non_prior"], "detector.kind must be affine, not transformer"),
         ("paper-transformer", ["network.detector.width=90"], "network.detector: .*multiple of 4 and of heads"),
+        ("paper-thin-plate", ["network.detector.width=15"], "network.detector: .*at least 16, got 15: .*oneDNN#6035"),
         ("paper-thin-plate", ["network.detector.keypoints=10"], "network.detector.keypoints: unknown key"),
     ],
 )

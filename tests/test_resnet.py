@@ -25,7 +25,7 @@ def test_runs_at_any_size_and_each_picture_alone() -> None:
 
 def test_every_parameter_learns() -> None:
     torch.manual_seed(0)
-    network = ResNet18(3, 4, width=4)
+    network = ResNet18(3, 4, width=16)
     network(torch.rand(2, 3, 64, 64)).square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name

@@ -10,7 +10,7 @@ pytest.importorskip("lightning")
 from conftest import tiny_preset
 
 from mrfa.backbones import feature_layers
-from mrfa.config import ObjectiveConfig, PartDropoutConfig, preset_names
+from mrfa.config import ObjectiveConfig, PartDropoutConfig, load_config, preset_names
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair
 from mrfa.training.dropout import part_dropout
@@ -45,6 +45,15 @@ def test_preset_trains(preset: str, clips: Path, cache: Path, vgg_file: Path, tm
     assert (network.background is not None) == preset.startswith("celebvhq")
     steps = {int(value) for name, value in network.state_dict().items() if name.endswith("encoder.first.1.num_batches_tracked")}
     assert steps == {2}
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_no_layer_meets_the_fault_of_onednn(preset: str) -> None:
+    """The backward pass of narrow strided 1x1 convolutions writes past its memory (uxlfoundation/oneDNN#6035)."""
+    for config in (load_config(preset), tiny_preset(preset)):
+        with torch.device("meta"):
+            layers = [layer for layer in Network(config.network).modules() if isinstance(layer, torch.nn.Conv2d)]
+        assert all(layer.in_channels >= 16 for layer in layers if layer.kernel_size == (1, 1) and layer.stride != (1, 1))
 
 
 def test_dropout_of_parts_rises_stays_and_ends() -> None:

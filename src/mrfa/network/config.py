@@ -45,7 +45,16 @@ class ThinPlateDetectorConfig(Section):
     kind: Literal["thin_plate"] = "thin_plate"
     groups: int = Field(10, ge=1, description="K, the number of splines")
     points: int = Field(5, ge=3, description="keypoints that control each spline")
-    width: int = Field(64, ge=1, description="channels of the ResNet's first stage")
+    width: int = Field(64, ge=1, description="channels of the ResNet's first stage, at least 16")
+
+    @model_validator(mode="after")
+    def _trains_safely(self) -> "ThinPlateDetectorConfig":
+        if self.width < 16:
+            raise ValueError(
+                f"width must be at least 16, got {self.width}: on a CPU, oneDNN writes past its memory in the backward pass of "
+                "narrower strided 1x1 convolutions (uxlfoundation/oneDNN#6035)"
+            )
+        return self
 
     @property
     def keypoints(self) -> int:
