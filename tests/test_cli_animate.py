@@ -1,4 +1,5 @@
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mrfa.animation import job
+from mrfa.animation import driver, job
 from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Portrait
 from mrfa.animation.crop import crop_image, find_clip_crop, find_face_crop, parse_crop
@@ -112,6 +113,75 @@ def test_job_is_the_animator_frame_by_frame(model: Path, clip: Path, tmp_path: P
     expected = [canvas.paste(p) for p in animator.animate(source, [crop_image(f.image, box, 64) for f in VideoReader(clip)])]
     assert len(written) == 7
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(written, expected, strict=True)) <= 1
+
+
+def test_jobs_run_in_threads(model: Path, clip: Path, tmp_path: Path) -> None:
+    """Also with one animator for all, and while other threads write to the process's error stream."""
+    animator = Animator.from_pretrained(model)
+    outputs = [tmp_path / f"{number}.mp4" for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda output: animate_file(ASTRONAUT, clip, output, model=animator, paste_back=False), outputs))
+    assert results == [job.JobResult(7, [])] * 4
+    assert len({output.read_bytes() for output in outputs}) == 1
+
+
+def test_the_portraits_face_is_found_before_the_driver_is_decoded(model: Path, clip: Path, tmp_path: Path) -> None:
+    grey = tmp_path / "grey.png"
+    write_image(grey, np.full((80, 80, 3), 120, np.uint8))
+    seen: list[object] = []
+    with pytest.raises(InputError, match=r"no face found in .*grey\.png"):
+        animate_file(grey, clip, tmp_path / "out.mp4", model=model, on_progress=lambda *state: seen.append(state))
+    assert seen == []
+
+
+def test_memory_does_not_grow_with_the_drivers_length(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly pictures are written, no more than a batch of frames waits."""
+    made, written, most = 0, 0, 0
+    frame = np.zeros((64, 64, 3), np.uint8)
+
+    def crop(*arguments: object) -> np.ndarray:
+        nonlocal made, most
+        made += 1
+        most = max(most, made - written)
+        return frame
+
+    def write(*arguments: object) -> None:
+        nonlocal written
+        written += 1
+
+    path = tmp_path / "driving.mp4"
+    with VideoWriter(path, width=64, height=64, time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
+        for number in range(20):
+            writer.write(frame, number, 1)
+    monkeypatch.setattr(driver, "crop_image", crop)
+    monkeypatch.setattr(job.VideoWriter, "write", write)
+    monkeypatch.setattr(job.VideoWriter, "_finish", lambda self: None)
+    animator = Animator.from_pretrained(model, batch_size=3)
+    animate_file(ASTRONAUT, path, tmp_path / "out.mp4", model=animator, source_crop="none", driving_crop="none")
+    assert (made, written, most) == (20, 20, 3)
+
+
+def test_options_of_device_precision_and_batch_size(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made: list[Animator] = []
+    original = Animator.__init__
+
+    def record(self: Animator, *arguments: object, **options: object) -> None:
+        original(self, *arguments, **options)  # type: ignore[arg-type]
+        made.append(self)
+
+    monkeypatch.setattr(Animator, "__init__", record)
+    options = ("--device", "cpu", "--precision", "bf16", "--batch-size", "3")
+    template, output = tmp_path / "motion.safetensors", tmp_path / "out.mp4"
+    assert command(monkeypatch, "motion", clip, "-o", template, "--model", model, *options) == 0
+    assert command(monkeypatch, "animate", ASTRONAUT, template, "-o", output, "--model", model, *options) == 0
+    assert [(a.device.type, a.dtype, a.batch_size) for a in made] == [("cpu", torch.bfloat16, 3)] * 2
+    capsys.readouterr()
+    for name, value, message in [("--device", "gpu", "no device 'gpu' here"), ("--precision", "int8", "no precision 'int8'")]:
+        assert message in fails(monkeypatch, capsys, "animate", ASTRONAUT, clip, "-o", output, name, value)
+        assert message in fails(monkeypatch, capsys, "motion", clip, "-o", template, name, value)
+        assert message in fails(monkeypatch, capsys, "demo", "-o", output, name, value)
 
 
 def test_sizes_of_the_result(model: Path, clip: Path, tmp_path: Path) -> None:

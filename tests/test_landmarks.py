@@ -1,12 +1,15 @@
 """Landmarks: what is measured on them, and that mediapipe's lie where the face is."""
 
 import builtins
+import os
+import threading
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from mrfa.data import landmarks as landmarks_module
 from mrfa.data.clips import list_clips, read_clip
 from mrfa.data.guidance import annotate_clip
 from mrfa.data.images import read_image
@@ -79,6 +82,25 @@ def test_absent_mediapipe_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(InputError, match=r"pip install mediapipe==0\.10\.14"):
         FaceLandmarker()
+
+
+def test_other_threads_keep_the_error_stream(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """mediapipe's notes are kept off it only where nobody else could write to it meanwhile."""
+    alone = threading.active_count()
+    monkeypatch.setattr(landmarks_module.threading, "active_count", lambda: len(threading.enumerate()) - alone + 1)
+    with landmarks_module._quiet():
+        os.write(2, b"note\n")
+    assert capfd.readouterr().err == ""
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+    try:
+        with landmarks_module._quiet():
+            os.write(2, b"message\n")
+    finally:
+        end.set()
+        other.join()
+    assert capfd.readouterr().err == "message\n"
 
 
 def test_a_real_face(frame: np.ndarray) -> None:

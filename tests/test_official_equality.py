@@ -8,7 +8,7 @@ import reference
 import torch
 from torch import Tensor, nn
 
-from mrfa.animation.motion import transfer_motion
+from mrfa.animation.motion import RelativeMotion
 from mrfa.network.geometry import pixel_scale, resize, sample, to_displacement
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network, Output
@@ -71,12 +71,12 @@ def test_prior_alone_equals_the_authors(prior: str) -> None:
 
 def _relative_motion(compare: Comparison, network: Network, source: Tensor, driving: Tensor, initial: Tensor) -> Keypoints:
     """The keypoints of relative motion with adapted scale; checks those of the initial frame and without scale on the way."""
-    found = [network.detect(picture) for picture in (source, driving, initial)]
-    compare("kp_initial", found[2].positions[0], 1e-5)
-    if found[2].affine is not None:
-        compare("jac_initial", found[2].affine[0], 1e-5)
-    compare("kp_noscale", transfer_motion(*found).positions[0], 1e-5)
-    return transfer_motion(*found, adapt_scale=True)
+    own, moved, start = (network.detect(picture) for picture in (source, driving, initial))
+    compare("kp_initial", start.positions[0], 1e-5)
+    if start.affine is not None:
+        compare("jac_initial", start.affine[0], 1e-5)
+    compare("kp_noscale", RelativeMotion(own, start)(moved).positions[0], 1e-5)
+    return RelativeMotion(own, start, adapt_scale=True)(moved)
 
 
 @contextmanager

@@ -264,13 +264,14 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
             return Text(f"{speed:.1f} frames/s" if speed else "")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    # Drawn when there is news, not by a thread: beside one, mediapipe's notes could not be kept off the terminal.
+    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
         tasks = {}
 
         def on_progress(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
+            bar.update(tasks[stage], completed=done, total=total, refresh=True)
 
         yield on_progress
 

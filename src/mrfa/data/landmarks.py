@@ -5,6 +5,7 @@ Used to crop faces, to guide keypoints while training, and to judge results. The
 
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,13 @@ LANDMARK_GROUPS: dict[str, tuple[int, ...]] = {
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep mediapipe's start-up notes, which its C++ code writes to the process's stderr, off the terminal."""
+    """Keep mediapipe's start-up notes, which its C++ code writes to the process's stderr, off the terminal.
+
+    Only where no other thread could lose what it writes meanwhile, or redirect and restore the same stream.
+    """
+    if threading.active_count() > 1:
+        yield
+        return
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
