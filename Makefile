@@ -11,8 +11,8 @@ test: .venv/dev.done
 	.venv/bin/python -m pytest -n 2
 
 lint: .venv/dev.done
-	.venv/bin/ruff check src tests
-	.venv/bin/ruff format --check --quiet src tests
+	.venv/bin/ruff check src benchmarks tests
+	.venv/bin/ruff format --check --quiet src benchmarks tests
 	.venv/bin/mypy
 
 .venv/bin/python:

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.synthetic import Expression, Pose, State, SyntheticHead, render
 from mrfa.data.landmarks import FaceLandmarker
 from mrfa.evaluation.judges import Frames, load_judges
 from mrfa.evaluation.judges.expression import ACTIONS, actions
 from mrfa.evaluation.judges.face_mesh import FaceMesh
 from mrfa.evaluation.judges.head_pose import MEAN_FACE, ard_judge, euler_angles, head_angles
 from mrfa.evaluation.judges.mesh_judge import akd_judge
-from mrfa.synthetic import Expression, Pose, State, SyntheticHead, render
 
 
 class _Known(FaceMesh):

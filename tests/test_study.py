@@ -10,11 +10,11 @@ pytest.importorskip("lightning")
 
 import yaml
 
+from benchmarks.study.differences import differences
+from benchmarks.study.plan import load_study, plan_runs
+from benchmarks.study.run import run_study
 from mrfa.config import load_config
 from mrfa.errors import InputError
-from mrfa.study.differences import differences
-from mrfa.study.plan import load_study, plan_runs
-from mrfa.study.run import run_study
 
 
 def _file(folder: Path, **changes: object) -> Path:
@@ -58,7 +58,7 @@ def test_study_trains_judges_and_goes_on(clips: Path, tmp_path: Path, monkeypatc
     assert "affine-npmr minus affine (1 seed against 2 seeds)" in text and (out / "differences.csv").is_file()
     (out / "affine-npmr-seed0" / "summary.json").unlink()
     resumed: list[bool] = []
-    from mrfa.study import run as module
+    from benchmarks.study import run as module
 
     train = module.train
     monkeypatch.setattr(module, "train", lambda config, **more: (resumed.append(more["resume"]), train(config, **more))[1])

@@ -105,26 +105,6 @@ def table(
 
 
 @app.command()
-def study(
-    file: Annotated[Path, typer.Argument(help="YAML file with the study's variants.")],
-    data: Annotated[Path, typer.Option(help="Folder of training clips.")],
-    test: Annotated[Path, typer.Option(help="Folder of clips of other people, to judge the models on.")],
-    output: Annotated[Path, typer.Option(help="Folder of all runs and of the tables.")],
-    cache: Annotated[Path | None, typer.Option(help="Folder for prepared clips.")] = None,
-) -> None:
-    """Train and judge the variants of a study; call it again to go on."""
-    from mrfa.extras import require
-    from mrfa.study.plan import load_study
-
-    plan = load_study(file)
-    require("lightning", extra="train")
-    from mrfa.study.run import run_study
-
-    table = run_study(plan, data=data, test=test, output=output, cache=cache, report=typer.echo)
-    typer.echo(f"tables: {table}, {table.with_suffix('.csv')}")
-
-
-@app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the authors' code (.pth, .pth.tar).")],
     output: Annotated[Path, typer.Argument(help="The model folder to write.")],
@@ -234,23 +214,6 @@ def demo(
     _report(output, result.frames, result.warnings)
 
 
-@app.command()
-def synthesize(
-    folder: Annotated[Path, typer.Argument(help="Folder for the clips.")],
-    clips: Annotated[int, typer.Option(help="Clips, each of another head.", min=1)] = 10,
-    frames: Annotated[int, typer.Option(help="Frames a clip, 25 a second.", min=1)] = 100,
-    size: Annotated[int, typer.Option(help="Side of the pictures in pixels.", min=32, max=2048)] = 256,
-    seed: Annotated[int, typer.Option(help="Other seeds give other heads.", min=0)] = 0,
-    truth: Annotated[bool, typer.Option(help="Write landmarks, angles and expressions beside each clip.")] = True,
-) -> None:
-    """Write clips of synthetic talking heads whose motion is known."""
-    with _progress() as on_progress:
-        from mrfa.synthetic.dataset import synthesize_clips
-
-        written = synthesize_clips(folder, clips=clips, frames=frames, size=size, seed=seed, truth=truth, on_progress=on_progress)
-    typer.echo(f"{folder}: {len(written)} clips")
-
-
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """A progress bar a stage on standard error, with frames a second and the time left."""
@@ -282,10 +245,10 @@ def _report(output: Path, frames: int, warnings: list[str]) -> None:
     typer.echo(f"{output}: {frames} frames")
 
 
-def main() -> None:
-    """Run the command line; errors of input are one line and exit code 2."""
+def main(commands: typer.Typer = app) -> None:
+    """Run a command line; errors of input are one line and exit code 2."""
     try:
-        app()
+        commands()
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)

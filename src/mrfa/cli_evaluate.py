@@ -57,19 +57,3 @@ def evaluate_protocol(
         pairs=pairs,
         seed=seed,
     )
-
-
-@evaluate.command("motion")
-def evaluate_motion(
-    model: Annotated[str, typer.Argument(help="Model folder, or name of a bundled model.")],
-    heads: Annotated[int, typer.Option(help="Synthetic heads.", min=1)] = 40,
-    pairs: Annotated[int, typer.Option(help="Pairs of pictures of each head.", min=1, max=99)] = 6,
-    seed: Annotated[int, typer.Option(help="Of the first head.", min=0)] = 1000,
-    output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
-    picture: Annotated[Path | None, typer.Option(help="PNG file with flows and errors of a few pairs.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-) -> None:
-    """Compare the flows with the truth, on synthetic heads: coarse motion and every refinement, by region."""
-    from mrfa.evaluation.command import run_motion
-
-    run_motion(model, heads=heads, pairs=pairs, seed=seed, output=output, picture=picture, device=device)

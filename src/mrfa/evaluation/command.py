@@ -8,10 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mrfa.data.files import check_writable
-from mrfa.data.images import write_image
 from mrfa.evaluation.contact_sheet import write_contact_sheet
-from mrfa.evaluation.motion import evaluate_motion, make_motion_table, summarise_motion
-from mrfa.evaluation.motion_picture import draw_motion
 from mrfa.evaluation.protocols import Protocol, checked_variant, evaluate_model, rank
 from mrfa.evaluation.reconstruction import Evaluation, evaluate_reconstruction
 from mrfa.evaluation.report import make_table, summarise, to_json, write_json
@@ -97,35 +94,9 @@ def run_protocol(
         Console().print(make_protocol_table(summary))
 
 
-def run_motion(model: str, *, heads: int, pairs: int, seed: int, output: Path | None, picture: Path | None, device: str) -> None:
-    """Measure the flow against the truth with a progress bar, print a table, and write JSON if wanted.
-
-    Args:
-        output: JSON file.
-        picture: PNG or JPEG file.
-
-    The other arguments are those of `mrfa.evaluation.motion.evaluate_motion`.
-
-    Raises:
-        InputError: the model cannot be used, or the output cannot be written.
-    """
-    for path in (output, picture):
-        if path is not None:
-            check_writable(path)
-    network = load_model(model, device)
-    with _bar("heads") as progress:
-        scores = evaluate_motion(network, heads=heads, pairs=pairs, seed=seed, progress=progress)
-    summary = summarise_motion(scores)
-    Console().print(make_motion_table(summary, heads=heads, pairs=pairs))
-    if output is not None:
-        write_json(output, {"model": model, "heads": heads, "pairs": pairs, "seed": seed, "stages": summary})
-    if picture is not None:
-        write_image(picture, draw_motion(scores.pairs))
-
-
 @contextmanager
 def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar over clips or heads, on standard error: standard output is for the table alone."""
+    """A progress bar over clips, on standard error: standard output is for the table alone."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(name, total=None)

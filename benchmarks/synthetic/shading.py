@@ -4,12 +4,12 @@ from functools import cache
 
 import numpy as np
 
-from mrfa.synthetic.face_motion import EYE_RADIUS
-from mrfa.synthetic.identity import Light, SyntheticHead
-from mrfa.synthetic.posing import View
-from mrfa.synthetic.rasterise import Surface
-from mrfa.synthetic.state import Expression
-from mrfa.synthetic.topology import grids, mesh, normals
+from benchmarks.synthetic.face_motion import EYE_RADIUS
+from benchmarks.synthetic.identity import Light, SyntheticHead
+from benchmarks.synthetic.posing import View, to_pixels
+from benchmarks.synthetic.rasterise import Surface
+from benchmarks.synthetic.state import Expression
+from benchmarks.synthetic.topology import grids, mesh, normals
 
 _TOWARDS_CAMERA = np.array([0.0, 0.0, 1.0])
 _GLOSS = {"head": 0.13, "hair": 0.08, "upper_teeth": 0.12, "lower_teeth": 0.08, "tongue": 0.1, "neck": 0.04}
@@ -44,7 +44,7 @@ def add_catch_lights(colour: np.ndarray, head: SyntheticHead, view: View, surfac
         # The mirror image lies where the eyeball reaches farthest along the direction that halves the angle.
         reach = points @ half
         near = np.exp((reach - reach.max()) / 0.006)
-        x, y = (near @ view.positions[grid.vertices] / near.sum() + 1) * ((size - 1) / 2)
+        x, y = to_pixels(near @ view.positions[grid.vertices] / near.sum(), size)
         rows, columns = np.nonzero(mesh().part[surface.triangle] == list(grids()).index(name))
         radius = 0.017 * head.zoom * size / 2
         glow = np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / (2 * radius**2))

@@ -79,7 +79,7 @@ class State:
     Attributes:
         pose: of the head.
         expression: of the face.
-        background_x, background_y: shift of the background, right and down, in normalised coordinates; up to 0.1 either way.
+        background_x, background_y: shift of the background, right and down, in half pictures; up to 0.1 either way.
     """
 
     pose: Pose = field(default_factory=Pose)

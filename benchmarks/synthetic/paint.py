@@ -5,12 +5,12 @@ from functools import cache
 import cv2
 import numpy as np
 
-from mrfa.synthetic.identity import SyntheticHead
-from mrfa.synthetic.noise import noise, strands
-from mrfa.synthetic.paint_skin import paint_head
-from mrfa.synthetic.parts import EYE_AZIMUTH, EYE_ELEVATION, IRIS_ANGLE, neck, torso
-from mrfa.synthetic.shape import smoothstep
-from mrfa.synthetic.topology import grids, mesh
+from benchmarks.synthetic.identity import SyntheticHead
+from benchmarks.synthetic.noise import noise, strands
+from benchmarks.synthetic.paint_skin import paint_head
+from benchmarks.synthetic.parts import EYE_AZIMUTH, EYE_ELEVATION, IRIS_ANGLE, neck, torso
+from benchmarks.synthetic.shape import smoothstep
+from benchmarks.synthetic.topology import grids, mesh
 
 # Texels along each side of a grid's cell.
 _DETAIL = {"head": 8, "right_eye": 10, "left_eye": 10, "hair": 10, "upper_teeth": 8, "lower_teeth": 8}

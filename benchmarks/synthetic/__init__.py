@@ -8,11 +8,11 @@ Two pictures of one head, and the motion between them:
     motion = pair_motion(source, driving)
 """
 
-from mrfa.synthetic.identity import SyntheticHead
-from mrfa.synthetic.motion import PairMotion, Regions, find_regions, pair_motion
-from mrfa.synthetic.render import Rendered, render
-from mrfa.synthetic.sequence import talking_sequence
-from mrfa.synthetic.state import Expression, Pose, State
+from benchmarks.synthetic.identity import SyntheticHead
+from benchmarks.synthetic.motion import PairMotion, Regions, find_regions, pair_motion
+from benchmarks.synthetic.render import Rendered, render
+from benchmarks.synthetic.sequence import talking_sequence
+from benchmarks.synthetic.state import Expression, Pose, State
 
 __all__ = [
     "Expression",

@@ -1,4 +1,4 @@
-"""`mrfa study`: train and judge every run of a study that is not finished yet, and rewrite its tables after each."""
+"""Train and evaluate every run of a study that is not finished yet, and rewrite its tables after each."""
 
 import json
 import logging
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.plan import Run, Study, plan_runs
+from benchmarks.study.report import write_reports
 from mrfa.config import load_config
 from mrfa.errors import InputError
-from mrfa.study.judging import judge_model
-from mrfa.study.plan import Run, Study, plan_runs
-from mrfa.study.report import write_reports
+from mrfa.evaluation.protocols import evaluate_model
 from mrfa.training.run import train
 
 SUMMARY = "summary.json"
@@ -27,14 +27,14 @@ def run_study(
     checkpoint_every: int = 500,
     report: Callable[[str], None] | None = None,
 ) -> Path:
-    """Train and judge all runs of a study, and go on where an earlier call stopped.
+    """Train and evaluate all runs of a study, and go on where an earlier call stopped.
 
     A run is finished when its `summary.json` exists; one that was interrupted goes on from its last checkpoint.
 
     Args:
         study: what to train.
         data: folder of training clips, or a packed file.
-        test: folder of clips of other people, on which the models are judged.
+        test: folder of clips of other people, on which the models are evaluated.
         output: holds a folder a run, `<variant>-seed<k>`, with `model` and `summary.json`, and the tables `study.md`,
             `study.csv` and, where the study compares variants, `differences.csv`.
         cache: folder for prepared clips, shared by all runs; `output/cache` by default.
@@ -59,21 +59,28 @@ def run_study(
         start = time.monotonic()
         finished = (folder / SUMMARY).is_file()
         if not finished:
-            last = folder / "checkpoints" / "last.ckpt"
-            model = train(
-                run.config,
-                data=data,
-                output=folder,
-                cache=cache or output / "cache",
-                resume=last.is_file(),
-                checkpoint_every=checkpoint_every,
-            )
-            judge_model(model, test, folder, study.evaluation)
+            _train_and_evaluate(run, study, folder, data=data, test=test, cache=cache or output / "cache", every=checkpoint_every)
         summaries[run.name] = json.loads((folder / SUMMARY).read_text())
         table = write_reports(study, runs, summaries, output)
         spent = "finished before" if finished else f"{(time.monotonic() - start) / 60:.1f} minutes"
         say(f"{number}/{len(runs)} {run.name}: {_figures(summaries[run.name])} ({spent})")
     return table
+
+
+def _train_and_evaluate(run: Run, study: Study, folder: Path, *, data: Path, test: Path, cache: Path, every: int) -> None:
+    """All that a study knows of training and evaluation: the model goes to `folder/model`, its figures to `summary.json`."""
+    resume = (folder / "checkpoints" / "last.ckpt").is_file()
+    model = train(run.config, data=data, output=folder, cache=cache, resume=resume, checkpoint_every=every)
+    plan = study.evaluation
+    evaluate_model(
+        str(model),
+        test,
+        folder,
+        variant=plan.variant,
+        judges=plan.judges,
+        frames_per_clip=plan.frames_per_clip,
+        clips=plan.clips,
+    )
 
 
 def _check_same_settings(folder: Path, run: Run) -> None:

@@ -1,6 +1,6 @@
 """A folder of synthetic clips, with the truth of each beside it.
 
-The truth of a clip is a safetensors file of its name: `states [T, 16]` (see `State.to_array`), `landmarks [T, 26, 2]`,
+The truth of a clip is a safetensors file of its name: `states [T, 16]` (see `State.to_array`), `landmarks_px [T, 26, 2]`,
 `euler [T, 3]` and `expression [T, 8]`; the identity's seed and the side of the pictures stand in its metadata. From these
 `read_truth` draws every frame again, unharmed by compression and with its surface, from which the motion of any pair follows.
 """
@@ -15,16 +15,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from benchmarks.synthetic.identity import SyntheticHead
+from benchmarks.synthetic.render import Rendered, render
+from benchmarks.synthetic.sequence import FRAME_RATE, talking_sequence
+from benchmarks.synthetic.state import State
 from mrfa.data.files import check_writable, replacing
 from mrfa.data.video import VideoWriter
 from mrfa.errors import InputError
-from mrfa.synthetic.identity import SyntheticHead
-from mrfa.synthetic.render import Rendered, render
-from mrfa.synthetic.sequence import FRAME_RATE, talking_sequence
-from mrfa.synthetic.state import State
 
 FORMAT = "mrfa-synthetic"
-VERSION = "1"
+VERSION = "2"
 SUFFIX = ".safetensors"
 
 
@@ -54,7 +54,7 @@ def synthesize_clips(
     size: int = 256,
     seed: int = 0,
     truth: bool = True,
-    on_progress: Callable[[str, int, int | None], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write clips of talking heads, each of another identity, as `<identity>_0.mp4`.
 
@@ -64,7 +64,7 @@ def synthesize_clips(
         size: side of the pictures in pixels.
         seed: other seeds give other identities and other motion.
         truth: also write the truth beside each clip.
-        on_progress: called with (stage, pictures done, pictures in all).
+        progress: called with (done, total) pictures.
 
     Returns:
         The clips.
@@ -88,9 +88,9 @@ def synthesize_clips(
             for index, state in enumerate(states):
                 picture = render(head, state, size)
                 writer.write(picture.image, index, 1)
-                rendered.append((picture.landmarks, picture.euler, np.array(astuple(state.expression), np.float32)))
-                if on_progress:
-                    on_progress("rendering", number * frames + index + 1, clips * frames)
+                rendered.append((picture.landmarks_px, picture.euler, np.array(astuple(state.expression), np.float32)))
+                if progress:
+                    progress(number * frames + index + 1, clips * frames)
             if truth:
                 _write_truth(path.with_suffix(SUFFIX), identity, size, states, rendered)
         written.append(path)
@@ -128,7 +128,7 @@ def _write_truth(
     landmarks, euler, expression = (np.stack(part) for part in zip(*rendered, strict=True))
     tensors = {
         "states": np.stack([state.to_array() for state in states]),
-        "landmarks": landmarks,
+        "landmarks_px": landmarks,
         "euler": euler,
         "expression": expression,
     }

@@ -4,14 +4,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrfa.synthetic.landmarks import face_triangles
-from mrfa.synthetic.posing import View, project
-from mrfa.synthetic.rasterise import expand, screen_planes
-from mrfa.synthetic.render import Rendered
-from mrfa.synthetic.topology import mesh
+from benchmarks.synthetic.landmarks import face_triangles
+from benchmarks.synthetic.posing import View, project, to_pixels
+from benchmarks.synthetic.rasterise import expand, screen_planes
+from benchmarks.synthetic.render import Rendered
+from benchmarks.synthetic.topology import mesh
 
 # A surface hides another when it is nearer by this share of its distance: a tenth of a millimetre at a metre.
 _NEARER = 1e-4
+# Positions this far outside the picture, in pixels, are at its border.
+_ROUNDING = 1e-6
 
 
 class Regions(NamedTuple):
@@ -34,13 +36,13 @@ class PairMotion(NamedTuple):
     """How a driving picture's pixels lie in a source picture.
 
     Attributes:
-        flow: float32 `[H, W, 2]`, backward: the position in the source of what each driving pixel's centre shows, normalised
-            as in `mrfa.network.geometry`. Where that is hidden in the source, it is where it would be.
+        displacement_px: float32 `[H, W, 2]`, backward, in pixels (x, y): from each driving pixel's centre to the position in
+            the source of what it shows. Where that is hidden in the source, it is where it would be.
         visible: bool `[H, W]`: it lies in the source picture, and nothing hides it there.
         regions: of the driving picture.
     """
 
-    flow: np.ndarray
+    displacement_px: np.ndarray
     visible: np.ndarray
     regions: Regions
 
@@ -62,16 +64,18 @@ def pair_motion(source: Rendered, driving: Rendered) -> PairMotion:
     points = np.einsum("nk,nkc->nc", weights, source.view.points[mesh().faces[triangle]])
     on_head, nearness = project(source.head, points)
 
-    flow = _background_flow(source, driving, size)
-    flow[rows, columns] = on_head
+    pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size)), axis=-1)
+    shift = [source.state.background_x - driving.state.background_x, source.state.background_y - driving.state.background_y]
+    positions_px = pixels + np.array(shift) * ((size - 1) / 2)
+    positions_px[rows, columns] = to_pixels(on_head, size)
     near = np.zeros((size, size))
     near[rows, columns] = nearness
     facing = np.ones((size, size), bool)
     facing[rows, columns] = _drawn(source.view, size)[triangle]
-    visible = facing & (np.abs(flow) <= 1 + 1e-9).all(-1)
+    visible = facing & ((positions_px > -_ROUNDING) & (positions_px < size - 1 + _ROUNDING)).all(-1)
     rows, columns = np.nonzero(visible)
-    visible[rows, columns] = ~_hidden(source.view, flow[rows, columns], near[rows, columns], size)
-    return PairMotion(flow.astype(np.float32), visible, find_regions(driving))
+    visible[rows, columns] = ~_hidden(source.view, positions_px[rows, columns], near[rows, columns], size)
+    return PairMotion((positions_px - pixels).astype(np.float32), visible, find_regions(driving))
 
 
 def find_regions(rendered: Rendered) -> Regions:
@@ -82,32 +86,23 @@ def find_regions(rendered: Rendered) -> Regions:
     return Regions(face, eyes, mouth, ~drawn)
 
 
-def _background_flow(source: Rendered, driving: Rendered, size: int) -> np.ndarray:
-    line = np.linspace(-1, 1, size)
-    x, y = np.meshgrid(
-        line + source.state.background_x - driving.state.background_x,
-        line + source.state.background_y - driving.state.background_y,
-    )
-    return np.stack([x, y], axis=-1)
-
-
 def _drawn(view: View, size: int) -> np.ndarray:
     """Which triangles are seen from their outer side, or may be seen from both: bool `[T]`."""
-    area = screen_planes((view.positions + 1) * ((size - 1) / 2), mesh().faces).area
+    area = screen_planes(to_pixels(view.positions, size), mesh().faces).area
     return np.where(mesh().two_sided, area != 0, area > 0)
 
 
-def _hidden(view: View, positions: np.ndarray, nearness: np.ndarray, size: int) -> np.ndarray:
+def _hidden(view: View, positions_px: np.ndarray, nearness: np.ndarray, size: int) -> np.ndarray:
     """Whether a triangle lies before each of some points in the picture.
 
     Args:
-        positions: `[n, 2]`, normalised.
+        positions_px: `[n, 2]`.
         nearness: `[n]`, as in `View`; 0 for the background.
     """
-    points_px = (view.positions + 1) * ((size - 1) / 2)
+    points_px = to_pixels(view.positions, size)
     planes = screen_planes(points_px, mesh().faces)
     starts, triangles = _triangles_by_cell(points_px, _drawn(view, size), size)
-    x, y = ((positions + 1) * ((size - 1) / 2)).T
+    x, y = positions_px.T
     cell = np.minimum(y.astype(int), size - 1) * size + np.minimum(x.astype(int), size - 1)
     which, entry = expand(starts[cell], starts[cell + 1] - 1)
     triangle = triangles[entry]
@@ -115,7 +110,7 @@ def _hidden(view: View, positions: np.ndarray, nearness: np.ndarray, size: int) 
     near = view.nearness[mesh().faces.T]
     nearer = first * near[0, triangle] + second * near[1, triangle] + third * near[2, triangle] > nearness[which] * (1 + _NEARER)
     inside = (first >= 0) & (second >= 0) & (third >= 0)
-    return np.bincount(which, nearer & inside, minlength=len(positions)) > 0
+    return np.bincount(which, nearer & inside, minlength=len(positions_px)) > 0
 
 
 def _triangles_by_cell(points_px: np.ndarray, drawn: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

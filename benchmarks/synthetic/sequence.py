@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mrfa.synthetic.state import State
+from benchmarks.synthetic.state import State
 
 FRAME_RATE = 25
 _BLINK_SECONDS = np.array([0.0, 0.08, 0.12, 0.32])

@@ -4,9 +4,9 @@ from functools import cache
 
 import numpy as np
 
+from benchmarks.synthetic.shape import EYE_X, MOUTH_Y, Features, neutral_head
+from benchmarks.synthetic.topology import EYE_ROW, MOUTH_ROW, UNDERSIDE, grids, mesh
 from mrfa.data.landmarks import LANDMARK_GROUPS
-from mrfa.synthetic.shape import EYE_X, MOUTH_Y, Features, neutral_head
-from mrfa.synthetic.topology import EYE_ROW, MOUTH_ROW, UNDERSIDE, grids, mesh
 
 # Where the middle of each group lies on the neutral head, lids and lips closed; right is negative.
 _POINTS = {

@@ -6,16 +6,16 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from mrfa.synthetic.identity import SyntheticHead
-from mrfa.synthetic.landmarks import landmark_vertices
-from mrfa.synthetic.paint import paint_atlas, paint_background, texture_coordinates
-from mrfa.synthetic.posing import Body, View
-from mrfa.synthetic.rasterise import Surface, rasterise
-from mrfa.synthetic.shading import add_catch_lights, light_on
-from mrfa.synthetic.state import Expression, State
-from mrfa.synthetic.topology import mesh
+from benchmarks.synthetic.identity import SyntheticHead
+from benchmarks.synthetic.landmarks import landmark_vertices
+from benchmarks.synthetic.paint import paint_atlas, paint_background, texture_coordinates
+from benchmarks.synthetic.posing import Body, View, to_pixels
+from benchmarks.synthetic.rasterise import Surface, rasterise
+from benchmarks.synthetic.shading import add_catch_lights, light_on
+from benchmarks.synthetic.state import Expression, State
+from benchmarks.synthetic.topology import mesh
 
-# The background reaches this far beyond the picture, in normalised units.
+# The background reaches this far beyond the picture, in half pictures.
 BACKGROUND_MARGIN = 0.25
 
 
@@ -26,8 +26,8 @@ class Rendered:
     Attributes:
         image: uint8 RGB `[H, W, 3]`.
         surface: the triangle that each pixel's centre shows and where in it; the background is -1.
-        landmarks: float32 `[26, 2]`, one surface point for each group of `mrfa.data.landmarks.LANDMARK_GROUPS`, in their
-            order; normalised to [-1, 1] over pixel centres, whether visible or not.
+        landmarks_px: float32 `[26, 2]`, one surface point for each group of `mrfa.data.landmarks.LANDMARK_GROUPS`, in their
+            order; (x, y) in pixels, whether visible or not.
         euler: float32 `[3]`, yaw, pitch, roll in degrees, see `Pose`.
         expression: what the face does.
         view: the mesh's vertices as the camera sees them.
@@ -36,7 +36,7 @@ class Rendered:
 
     image: np.ndarray
     surface: Surface
-    landmarks: np.ndarray
+    landmarks_px: np.ndarray
     euler: np.ndarray
     expression: Expression
     view: View
@@ -51,13 +51,13 @@ def render(head: SyntheticHead, state: State, size: int = 256) -> Rendered:
         size: side of the picture in pixels.
     """
     view = _body(head).view(state)
-    positions_px = (view.positions + 1) * ((size - 1) / 2)
+    positions_px = to_pixels(view.positions, size)
     faces = mesh()
     surface = rasterise(positions_px, view.nearness, faces.faces, faces.two_sided, (size, size))
     return Rendered(
         image=_colours(head, state, view, surface),
         surface=surface,
-        landmarks=view.positions[landmark_vertices()].astype(np.float32),
+        landmarks_px=positions_px[landmark_vertices()].astype(np.float32),
         euler=state.pose.euler,
         expression=state.expression,
         view=view,

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from mrfa.synthetic.identity import SyntheticHead
-from mrfa.synthetic.noise import noise
-from mrfa.synthetic.shape import EYE_X, MOUTH_Y, bump, smoothstep
+from benchmarks.synthetic.identity import SyntheticHead
+from benchmarks.synthetic.noise import noise
+from benchmarks.synthetic.shape import EYE_X, MOUTH_Y, bump, smoothstep
 
 _DARK = np.array([0.1, 0.06, 0.05])
 

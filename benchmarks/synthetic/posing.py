@@ -4,12 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrfa.synthetic.face_motion import FaceMotion
-from mrfa.synthetic.identity import SyntheticHead
-from mrfa.synthetic.parts import ear, eyeball, hair, mouth_interior, neck, torso
-from mrfa.synthetic.shape import smoothstep
-from mrfa.synthetic.state import State
-from mrfa.synthetic.topology import grids, mesh
+from benchmarks.synthetic.face_motion import FaceMotion
+from benchmarks.synthetic.identity import SyntheticHead
+from benchmarks.synthetic.parts import ear, eyeball, hair, mouth_interior, neck, torso
+from benchmarks.synthetic.shape import smoothstep
+from benchmarks.synthetic.state import State
+from benchmarks.synthetic.topology import grids, mesh
 
 # Distance of the camera from the head's origin in decimetres: a portrait from a metre.
 CAMERA_DISTANCE = 10.0
@@ -23,7 +23,7 @@ class View(NamedTuple):
 
     Attributes:
         points: float64 `[V, 3]` in the camera's frame: x right, y up, z towards the camera, decimetres.
-        positions: float64 `[V, 2]`, projected, normalised (x, y), y down.
+        positions: float64 `[V, 2]`, projected (x, y), y down, in half pictures from the middle; see `to_pixels`.
         nearness: float64 `[V]`, one over the distance from the camera's plane.
     """
 
@@ -71,6 +71,11 @@ class Body:
             follows[part] = smoothstep((level[part] - low) / (high - low))
         follows[grids()["torso"].vertices] = 0
         return follows
+
+
+def to_pixels(positions: np.ndarray, size: int) -> np.ndarray:
+    """Positions `[..., 2]` of `project` in pixels of a picture: -1 and 1 are the centres of its outermost pixels."""
+    return (positions + 1) * ((size - 1) / 2)
 
 
 def project(head: SyntheticHead, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,16 +1,16 @@
 """The parts of a synthetic head beside its skin: eyeballs, the inside of the mouth, ears, neck, shoulders, hair.
 
-All coordinates are those of the mean head, see `mrfa.synthetic.shape`.
+All coordinates are those of the mean head, see `benchmarks.synthetic.shape`.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from mrfa.synthetic.face_motion import EYE_CENTRE_Z, EYE_RADIUS, JAW_DROP
-from mrfa.synthetic.shape import EYE_X, MOUTH_Y, skull, smoothstep
-from mrfa.synthetic.state import Expression
-from mrfa.synthetic.topology import grids
+from benchmarks.synthetic.face_motion import EYE_CENTRE_Z, EYE_RADIUS, JAW_DROP
+from benchmarks.synthetic.shape import EYE_X, MOUTH_Y, skull, smoothstep
+from benchmarks.synthetic.state import Expression
+from benchmarks.synthetic.topology import grids
 
 # Angles from an eyeball's axis to the rim of its grid.
 EYE_AZIMUTH, EYE_ELEVATION = np.radians(85), np.radians(70)

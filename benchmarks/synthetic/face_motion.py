@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrfa.synthetic.shape import EYE_X, MOUTH_Y, Features, bump, neutral_head, smoothstep
-from mrfa.synthetic.state import Expression
-from mrfa.synthetic.topology import EYE_ROW, HEAD_LEVELS, MOUTH_ROW
+from benchmarks.synthetic.shape import EYE_X, MOUTH_Y, Features, bump, neutral_head, smoothstep
+from benchmarks.synthetic.state import Expression
+from benchmarks.synthetic.topology import EYE_ROW, HEAD_LEVELS, MOUTH_ROW
 
 EYE_RADIUS = 0.19
 EYE_CENTRE_Z = 0.60

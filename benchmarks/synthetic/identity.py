@@ -5,8 +5,8 @@ from typing import Self
 
 import numpy as np
 
-from mrfa.synthetic.parts import HairStyle
-from mrfa.synthetic.shape import Features, Proportions
+from benchmarks.synthetic.parts import HairStyle
+from benchmarks.synthetic.shape import Features, Proportions
 
 Colour = tuple[float, float, float]
 
@@ -71,8 +71,8 @@ class SyntheticHead:
 
     Attributes:
         seed: of the random detail (skin, strands of hair, background).
-        zoom: normalised units of the picture a decimetre at the head's distance.
-        centre: where the origin between the eyes of an unmoved head lies in the picture, normalised, y down.
+        zoom: half pictures a decimetre at the head's distance.
+        centre: where the origin between the eyes of an unmoved head lies, in half pictures from the middle, y down.
     """
 
     seed: int

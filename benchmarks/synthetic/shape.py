@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mrfa.synthetic.topology import HEAD_ANGLES, HEAD_LEVELS, UNDERSIDE
+from benchmarks.synthetic.topology import HEAD_ANGLES, HEAD_LEVELS, UNDERSIDE
 
 EYE_X = 0.315
 MOUTH_Y = -0.72

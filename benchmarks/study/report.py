@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.study.differences import CLIPS, differences
+from benchmarks.study.plan import Run, Study
 from mrfa.data.files import replacing
 from mrfa.evaluation.tables.assemble import Measured, assemble, assemble_plain
 from mrfa.evaluation.tables.layout import Column, Row, Table, metric_of, to_csv, to_markdown
 from mrfa.evaluation.tables.published import published_table
-from mrfa.study.differences import CLIPS, differences
-from mrfa.study.plan import Run, Study
 
 
 def write_reports(study: Study, runs: list[Run], summaries: Mapping[str, Mapping[str, Any]], output: Path) -> Path:

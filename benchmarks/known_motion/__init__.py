@@ -1,0 +1,1 @@
+"""Flow against the truth on synthetic heads."""
