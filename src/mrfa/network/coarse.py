@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mrfa.network.background import background_flow
 from mrfa.network.config import CoarseConfig, DetectorConfig
-from mrfa.network.geometry import CONSISTENT, Conventions, gaussian_heatmaps, identity_grid, invert_2x2, sample
+from mrfa.network.geometry import CONSISTENT, Conventions, full_precision, gaussian_heatmaps, identity_grid, invert_2x2, sample
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.layers import Hourglass
 from mrfa.network.thin_plate import dropped_softmax, thin_plate_part_flows
@@ -45,8 +45,9 @@ def affine_part_flows(source: Keypoints, driving: Keypoints, height: int, width:
     batch = driving.positions.shape[0]
     grid = identity_grid(height, width, driving.positions)
     relative = grid.view(1, 1, -1, 2) - driving.positions[:, :, None]
-    maps = source.affine @ invert_2x2(driving.affine)
-    parts = relative @ maps.transpose(-1, -2) + source.positions[:, :, None]
+    with full_precision(grid):
+        maps = source.affine @ invert_2x2(driving.affine)
+        parts = relative @ maps.transpose(-1, -2) + source.positions[:, :, None]
     still = grid.expand(batch, -1, -1, -1) if background is None else background_flow(background, height, width)
     return torch.cat([still[:, None], parts.unflatten(2, (height, width))], dim=1)
 

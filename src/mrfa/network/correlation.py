@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrfa.network.config import CorrelationConfig
-from mrfa.network.geometry import CONSISTENT, Conventions, gaussian_heatmaps, identity_grid, resize
+from mrfa.network.geometry import CONSISTENT, Conventions, full_precision, gaussian_heatmaps, identity_grid, resize
 from mrfa.network.layers import Hourglass
 
 
@@ -101,7 +101,8 @@ class CorrelationVolume:
         volume = self._volumes(self.size)[0].float().flatten(2)
         source = self.sources[0]
         grid = identity_grid(source.shape[2], source.shape[3], source).view(-1, 2)
-        return (torch.softmax(volume, dim=-1) @ grid).unflatten(1, (height, width))
+        with full_precision(volume):
+            return (torch.softmax(volume, dim=-1) @ grid).unflatten(1, (height, width))
 
     def _volumes(self, size: tuple[int, int]) -> list[Tensor]:
         """One volume a level, `[B, h'w', h_l, w_l]`; that of full size is kept for the iterations above it."""
@@ -126,7 +127,7 @@ class CorrelationVolume:
         y = centre[..., 1].reshape(batch * rows, 1, 1) + (down[None, :, None] if by_row else down[None, None, :])
         side = len(steps)
         grid = torch.stack([x.expand(-1, side, side), y.expand(-1, side, side)], dim=-1)
-        with torch.autocast(volume.device.type, enabled=False):
+        with full_precision(volume):
             patch = F.grid_sample(volume.float().reshape(batch * rows, 1, height, width), grid, align_corners=True)
         return patch.view(batch, *flow.shape[1:3], side * side)
 

@@ -45,6 +45,11 @@ CONSISTENT = Conventions()
 OFFICIAL = Conventions(False, False, False, False, False, False)
 
 
+def full_precision(like: Tensor) -> torch.autocast:
+    """A context without mixed precision, which would round positions to 8 bits, less than a pixel; for a tensor's device."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 def identity_grid(height: int, width: int, like: Tensor) -> Tensor:
     """Normalised position of each pixel, `[h, w, 2]`, on the device of `like`, in float32."""
     y = torch.linspace(-1, 1, height, device=like.device)
@@ -95,8 +100,7 @@ def sample(features: Tensor, positions: Tensor, padding: str = "zeros", *, corne
 
     Without `corner_aligned`, -1 and 1 are the picture's outer edges instead of the centres of its outer pixels.
     """
-    # Mixed precision would round positions to 8 bits, which is less than a pixel.
-    with torch.autocast(features.device.type, enabled=False):
+    with full_precision(features):
         return F.grid_sample(features.float(), positions.float(), padding_mode=padding, align_corners=corner_aligned)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from mrfa.network.config import AffineDetectorConfig
-from mrfa.network.geometry import identity_grid
+from mrfa.network.geometry import full_precision, identity_grid
 from mrfa.network.layers import AntiAliasDownsample, DownBlock, Hourglass
 
 
@@ -102,10 +102,12 @@ class AffineDetector(nn.Module):
         logits = self.heatmap_head(features).float()
         grid = identity_grid(logits.shape[2], logits.shape[3], logits).view(-1, 2)
         heatmaps = torch.softmax(logits.flatten(2) / self.temperature, dim=-1)
-        if self.affine_head is None:
-            return Keypoints(heatmaps @ grid, None)
-        maps = self.affine_head(features).float()
-        affine = heatmaps @ maps.flatten(2).transpose(1, 2)
+        maps = None if self.affine_head is None else self.affine_head(features).float()
+        with full_precision(heatmaps):
+            positions = heatmaps @ grid
+            if maps is None:
+                return Keypoints(positions, None)
+            affine = heatmaps @ maps.flatten(2).transpose(1, 2)
         if self.pose_head is not None:
             affine = affine + self.pose_head(levels[-1]).float().view_as(affine)
-        return Keypoints(heatmaps @ grid, affine.unflatten(-1, (2, 2)))
+        return Keypoints(positions, affine.unflatten(-1, (2, 2)))

@@ -6,6 +6,8 @@ Layout and parameter names are those of torchvision, so that weights in its form
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mrfa.network.geometry import full_precision
+
 
 def projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
     """Shortcut by a 1x1 convolution and batch norm, or None where the identity fits."""
@@ -50,7 +52,8 @@ class ResNet18(nn.Module):
         self.fc = nn.Linear(8 * width, outputs)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images `[B, in_channels, H, W]` of any size to `[B, outputs]`."""
+        """Images `[B, in_channels, H, W]` of any size to `[B, outputs]`; positions and maps, so always in float32."""
         x = F.max_pool2d(F.relu(self.bn1(self.conv1(image))), 3, stride=2, padding=1)
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((2, 3)))
+        with full_precision(x):
+            return self.fc(x.float().mean((2, 3)))

@@ -27,7 +27,7 @@ class ThinPlateDetector(nn.Module):
 
     def forward(self, image: Tensor) -> Keypoints:
         """Image `[B, 3, H, W]` in [0, 1], at its full size, to `groups * points` keypoints, group by group."""
-        positions = 2 * torch.sigmoid(self.trunk(image).float()) - 1
+        positions = 2 * torch.sigmoid(self.trunk(image)) - 1
         return Keypoints(positions.unflatten(1, (-1, 2)), None)
 
 

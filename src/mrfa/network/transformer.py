@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mrfa.network.geometry import full_precision
 from mrfa.network.high_resolution import HighResolutionTrunk
 from mrfa.network.keypoints import Keypoints
 
@@ -69,9 +70,10 @@ class TransformerDetector(nn.Module):
             # The code is added anew before every layer and stays in the residual stream.
             tokens = layer(torch.cat([motion, images + code], dim=1))
             motion, images = tokens.split([2 * self.keypoints, rows * columns], dim=1)
-        for_positions, for_maps = motion.chunk(2, dim=1)
-        positions = 2 * torch.sigmoid(self.position_head(for_positions).float()) - 1
-        return Keypoints(positions, self.affine_head(for_maps).float().unflatten(-1, (2, 2)))
+        for_positions, for_maps = motion.float().chunk(2, dim=1)
+        with full_precision(motion):
+            positions = 2 * torch.sigmoid(self.position_head(for_positions)) - 1
+            return Keypoints(positions, self.affine_head(for_maps).unflatten(-1, (2, 2)))
 
 
 class TransformerLayer(nn.Module):
