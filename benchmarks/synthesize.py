@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.progress import progress_bar
 from benchmarks.synthetic.dataset import synthesize_clips
 from mrfa.cli import main
+from mrfa.cli_evaluate import progress_bar
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -1,125 +1,274 @@
-"""The reconstruction protocol, its report and its command."""
+"""Evaluations: trials, records, resuming, parts, shares, summaries, and the command."""
 
+import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import torch
+from conftest import write_clip
 from typer.testing import CliRunner
 
+from mrfa.cli import app
 from mrfa.config import Config
-from mrfa.data.clips import Clip
 from mrfa.data.files import check_writable
 from mrfa.errors import InputError
-from mrfa.evaluation.contact_sheet import COLUMNS, make_contact_sheet, write_contact_sheet
-from mrfa.evaluation.reconstruction import (
-    METHODS,
-    METRICS,
-    Evaluation,
-    evaluate_clip,
-    evaluate_reconstruction,
-    evenly_spaced,
-    later_frames,
-)
-from mrfa.evaluation.report import make_table, summarise, to_json, write_json
+from mrfa.evaluation import evaluate as running
+from mrfa.evaluation.evaluate import evaluate, measured_frames
+from mrfa.evaluation.figures.grid import Row
+from mrfa.evaluation.metrics import Metric, MetricUnavailableError, load_metrics
+from mrfa.evaluation.metrics.metric import BOTH, Better, per_frame
+from mrfa.evaluation.records import TrialRecord
+from mrfa.evaluation.settings import Settings
+from mrfa.evaluation.sheet import write_sheet, write_strip
+from mrfa.evaluation.summary import bootstrap_interval, make_table, sum_up
+from mrfa.evaluation.trials import chosen_clips, cross_identity_trials
 from mrfa.network.model import Network
-from mrfa.weights import save_model
+from mrfa.weights import load_model, save_model
+
+PIXELS = ("L1", "PSNR", "SSIM")
 
 
-class StubLandmarker:
-    """Finds a face that lies where the brightest pixel is; none in pictures that are dark."""
-
-    def __call__(self, image: np.ndarray) -> np.ndarray | None:
-        grey = image.sum(-1)
-        if grey.max() < 60:
-            return None
-        row, column = np.unravel_index(grey.argmax(), grey.shape)
-        spread = np.random.default_rng(0).uniform(-9, 9, (478, 2))
-        return (spread + np.array([column, row])).astype(np.float32)
+def _settings(metrics: tuple[str, ...] = ("L1",), **more: Any) -> Settings:
+    """All frames, without baselines but where these are asked for."""
+    return Settings(metrics=metrics, **{"frames_per_clip": 0, "baselines": False} | more)
 
 
-def _made_clip(monkeypatch: pytest.MonkeyPatch, count: int, *, dark: tuple[int, ...] = ()) -> Clip:
-    """A clip of a bright blob that moves right, two pixels a frame."""
-    frames = np.full((count, 64, 64, 3), 10, np.uint8)
-    for index in set(range(count)) - set(dark):
-        cv2.circle(frames[index], (20 + 2 * index, 32), 8, (200, 180, 160), -1)
-        frames[index, 32, 20 + 2 * index] = 255
-    monkeypatch.setattr("mrfa.evaluation.reconstruction.read_clip", lambda path, size: frames)
-    return Clip(Path("p1_0.mp4"), "p1")
+@pytest.fixture
+def model(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> str:
+    save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
+    return str(tmp_path / "model")
 
 
-def test_frames_are_evenly_spaced_and_never_the_first() -> None:
-    assert later_frames(61, 6) == [1, 13, 25, 36, 48, 60]
-    assert later_frames(4, 6) == [1, 2, 3]
-    assert later_frames(5, None) == [1, 2, 3, 4]
-    assert later_frames(2, 1) == [1]
-    assert evenly_spaced(45, 3) == [7, 22, 37]
+def test_reconstruction_leaves_figures_table_and_sheet(people: Path, model: str, tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    out, sheet = tmp_path / "out", tmp_path / "sheet.png"
+    summary = evaluate(model, people, _settings(PIXELS, baselines=True), folder=out, sheet=sheet)
+    assert summary == json.loads((out / "summary.json").read_text())
+    assert (summary["clips"], summary["frames"]) == (3, 3 + 4 + 5)
+    figure = summary["methods"]["result"]["L1"]
+    assert figure["low"] <= figure["mean"] <= figure["high"] and figure["clips"] == 3
+    rows = list(csv.DictReader((out / "clips.csv").open()))
+    assert len(rows) == 3 * 4 and {row["method"] for row in rows} == {"source", "thin-plate", "coarse", "result"}
+    means = [float(row["L1"]) for row in rows if row["method"] == "result"]
+    assert np.mean(means) == pytest.approx(figure["mean"], rel=1e-4)
+    # Portrait, driving, thin-plate, coarse, result, difference; the worst on top.
+    assert cv2.imread(str(sheet)).shape == (18 + 3 * (18 + 162), 6 * 162 - 2, 3)
+    assert (out / "sheet.png").read_bytes() == sheet.read_bytes()
+    shares = {method: figures["L1"]["share"] for method, figures in summary["methods"].items()}
+    assert shares["source"] == 1 and shares["result"] == pytest.approx(
+        figure["mean"] / summary["methods"]["source"]["L1"]["mean"]
+    )
+    assert summary["methods"]["result"]["PSNR"]["share"] is None
 
 
-def test_a_made_clip(tiny_network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = _made_clip(monkeypatch, 9, dark=(8,))
-    scores = evaluate_clip(tiny_network, clip, StubLandmarker(), frames_per_clip=3)
-    assert scores.frames == [1, 4, 8]
-    assert scores.driving_found.tolist() == [True, True, False]
-    repeated = scores.values["source"]
-    assert repeated.shape == (3, len(METRICS))
-    # The blob moves by two pixels a frame, on a picture of 64: eight a frame on one of 256.
-    akd = repeated[:, METRICS.index("akd")]
-    assert akd[:2] == pytest.approx([8, 32], abs=1e-3)
-    assert np.isnan(akd[2])
-    assert np.isnan(scores.values["thin_plate"][2]).all()
-    assert not np.isnan(repeated[:, :3]).any()
-    assert repeated[0, 0] < repeated[1, 0]
-    # The repeated source is the same blob: as sharp as the driver, in a box of about the same content.
-    assert repeated[0, METRICS.index("sharpness")] == pytest.approx(1, abs=0.35)
-    # The picture for the sheet is that of the most different frame.
-    assert scores.pictures.driving[32, 28].tolist() == [255, 255, 255]
-    assert scores.pictures.methods["thin_plate"] is not None
+def test_without_mediapipe_the_warp_is_left_out(people: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent() -> None:
+        raise MetricUnavailableError("landmarks need mediapipe")
 
-    summary = summarise([scores])
-    assert (summary.frames, summary.judged) == (3, 2)
-    assert summary.shares["source"]["l1"] == pytest.approx(1)
-    assert summary.shares["thin_plate"]["l1"] < 0.8
-    # Shares are of the frames that both have.
-    own = scores.values["thin_plate"][:2, 0].mean() / repeated[:2, 0].mean()
-    assert summary.shares["thin_plate"]["l1"] == pytest.approx(own)
-    assert make_table(summary).row_count == len(METRICS) + 1
+    monkeypatch.setattr(running, "shared_face_mesh", absent)
+    summary = evaluate(model, people, _settings(baselines=True, clips=1))
+    assert list(summary["methods"]) == ["source", "coarse", "result"]
+    assert summary["problems"] == ["thin-plate: landmarks need mediapipe"]
 
 
-def test_failures_and_unknown_values(tiny_network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = _made_clip(monkeypatch, 4)
-    scores = evaluate_clip(tiny_network, clip, StubLandmarker(), frames_per_clip=None)
-    scores.found["result"][:] = (False, True, True)
-    scores.values["result"][0, METRICS.index("akd")] = np.nan
-    scores.values["coarse"][:, METRICS.index("akd")] = np.nan
-    summary = summarise([scores])
-    assert summary.failures["result"] == 1
-    content = to_json(Evaluation([scores], ["a line"]), summary, model="m", data="d")
-    assert content["no_face_found"]["result"] == {"frames": 1, "rate": pytest.approx(1 / 3)}
-    assert content["means"]["coarse"]["akd"] is None
-    akd = scores.values["source"][1:, METRICS.index("akd")].mean()
-    expected = scores.values["result"][1:, METRICS.index("akd")].mean() / akd
-    assert content["shares_of_repeated_source"]["result"]["akd"] == pytest.approx(expected)
-    path = tmp_path / "report.json"
-    write_json(path, content)
-    read = json.loads(path.read_text())
-    assert read["clips"][0]["name"] == "p1_0.mp4"
-    assert set(read["clips"][0]["methods"]) == set(METHODS)
-    assert read["skipped_clips"] == ["a line"]
+def test_without_a_folder_only_the_sheet_stays(people: Path, model: str, tmp_path: Path) -> None:
+    kept, before = evaluate(model, people, _settings(), folder=tmp_path / "out"), set(tmp_path.iterdir())
+    assert evaluate(model, people, _settings(), sheet=tmp_path / "sheet.png") == kept
+    assert set(tmp_path.iterdir()) - before == {tmp_path / "sheet.png"}
+    with pytest.raises(InputError, match="no folder"):
+        evaluate(model, people, _settings(), sheet=tmp_path / "missing" / "sheet.png")
 
 
-def test_contact_sheet(tiny_network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    clip = _made_clip(monkeypatch, 4)
-    scores = evaluate_clip(tiny_network, clip, StubLandmarker(), frames_per_clip=2)
-    sheet = make_contact_sheet([scores, scores], cell=64)
-    assert sheet.shape == (18 + 2 * (18 + 66), len(COLUMNS) * 66 - 2, 3)
-    assert (sheet[36 : 36 + 64, :64] == scores.pictures.source).all()
-    result = scores.pictures.methods["result"]
-    assert result is not None
-    assert (sheet[36 : 36 + 64, 5 * 66 :] == cv2.absdiff(result, scores.pictures.driving)).all()
-    write_contact_sheet(tmp_path / "sheet.png", [scores], cell=64)
-    assert cv2.imread(str(tmp_path / "sheet.png")).shape[1] == len(COLUMNS) * 66 - 2
+def test_paper_variant_counts_the_first_frame(people: Path, model: str, tmp_path: Path) -> None:
+    paper = evaluate(model, people, _settings(variant="paper", baselines=True), folder=tmp_path / "paper")
+    standard = evaluate(model, people, _settings(baselines=True), folder=tmp_path / "standard")
+    assert paper["frames"] == standard["frames"] + 3
+    rows = [row for row in csv.DictReader((tmp_path / "paper" / "clips.csv").open()) if row["method"] == "result"]
+    by_frame = sum(float(row["L1"]) * int(row["frames"]) for row in rows) / sum(int(row["frames"]) for row in rows)
+    assert paper["methods"]["result"]["L1"]["mean"] == pytest.approx(by_frame, rel=1e-4)
+    assert paper["methods"]["source"]["L1"]["mean"] <= standard["methods"]["source"]["L1"]["mean"]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the trials that are run."""
+    names: list[str] = []
+    read = running._read
+    monkeypatch.setattr(running, "_read", lambda trial, size: (names.append(trial.name), read(trial, size))[1])
+    return names
+
+
+def test_finished_trials_are_not_run_again(
+    people: Path, model: str, tiny_config: Config, tmp_path: Path, asked: list[str]
+) -> None:
+    out = tmp_path / "out"
+    first = evaluate(model, people, _settings(clips=2), folder=out)
+    assert asked == ["anna_0", "ben_0"]
+    assert evaluate(model, people, _settings(clips=2), folder=out) == first and len(asked) == 2
+    assert evaluate(model, people, _settings(), folder=out)["clips"] == 3 and asked[2:] == ["anna_1"]
+    evaluate(model, people, _settings(PIXELS), folder=out)
+    assert len(asked) == 6  # other metrics: all are run again
+    evaluate(model, people, _settings(PIXELS), folder=out)
+    assert len(asked) == 6
+    network = load_model(model)
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    save_model(network, tiny_config, Path(model), "# trained on")
+    evaluate(model, people, _settings(PIXELS), folder=out)
+    assert len(asked) == 9  # other weights under the same name
+
+
+def test_a_clip_that_was_mended_is_run_again(people: Path, model: str, tmp_path: Path, asked: list[str]) -> None:
+    good = (people / "ben_0.mp4").read_bytes()
+    (people / "ben_0.mp4").write_bytes(b"no video at all")
+    summary = evaluate(model, people, _settings(), folder=tmp_path / "out")
+    assert summary["clips"] == 2 and len(summary["problems"]) == 1 and "ben_0" in summary["problems"][0]
+    (people / "ben_0.mp4").write_bytes(good)
+    assert evaluate(model, people, _settings(), folder=tmp_path / "out")["clips"] == 3 and asked[3:] == ["ben_0"]
+
+
+def test_an_evaluation_without_any_trial_is_an_error(people: Path, model: str, tmp_path: Path) -> None:
+    for clip in people.iterdir():
+        clip.write_bytes(b"no video at all")
+    with pytest.raises(InputError, match=r"none of 3 clips could be evaluated; anna_0: .*anna_0\.mp4"):
+        evaluate(model, people, _settings(), folder=tmp_path / "out")
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_processes_share_the_trials(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = evaluate(model, people, _settings(PIXELS), folder=tmp_path / "alone")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(running, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(running, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setenv("RANK", "1")
+    shared = tmp_path / "shared"
+    # The other process never comes: that is an error, not an endless wait.
+    with pytest.raises(InputError, match="2 trials such as anna_0 did not come"):
+        evaluate(model, people, _settings(PIXELS), folder=shared)
+    assert [path.name for path in (shared / "trials").glob("*.npz")] == ["anna_1.npz"] and not (shared / "summary.json").exists()
+    monkeypatch.setenv("RANK", "0")
+    assert evaluate(model, people, _settings(PIXELS), folder=shared)["methods"] == alone["methods"]
+    assert (shared / "summary.json").is_file()
+    with pytest.raises(InputError, match="--folder"):
+        evaluate(model, people, _settings(PIXELS))
+
+
+def test_clips_are_evenly_spaced(people: Path) -> None:
+    assert [clip.path.stem for clip in chosen_clips(people, 1)] == ["anna_1"]
+    assert [clip.path.stem for clip in chosen_clips(people, 2)] == ["anna_0", "ben_0"]
+    assert len(chosen_clips(people, 0)) == len(chosen_clips(people, 9)) == 3
+
+
+def test_cross_identity_pairs_are_saved_and_kept(people: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.json"
+    drawn = cross_identity_trials(people, pairs, pairs=3, seed=1)
+    assert {trial.source.stem[:3] == trial.driving.stem[:3] for trial in drawn} == {False}
+    assert len({trial.name for trial in drawn}) == 3
+    assert cross_identity_trials(people, pairs, pairs=9, seed=2) == drawn
+    assert len(cross_identity_trials(people, tmp_path / "all.json", pairs=99, seed=0)) == 4  # as many as there are
+    some = cross_identity_trials(people, None, pairs=99, seed=0, clips=2)
+    assert {trial.name for trial in some} == {"anna_0--ben_0", "ben_0--anna_0"}
+    pairs.write_text('[{"source": "anna_0", "driving": "carl_0"}]')
+    with pytest.raises(InputError, match="carl_0"):
+        cross_identity_trials(people, pairs, pairs=3, seed=1)
+
+
+def test_cross_identity(people: Path, model: str, tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    settings = _settings(("ARD (mediapipe)",), cross_identity=True, pairs=2, baselines=True)
+    summary = evaluate(model, people, settings, folder=tmp_path / "out")
+    assert summary["relative"] and summary["protocol"] == "cross-identity" and summary["clips"] == 2
+    assert list(summary["methods"]) == ["source", "coarse", "result"]
+    assert summary["methods"]["result"]["ARD (mediapipe)"]["mean"] is None  # no faces in these clips
+    with pytest.raises(InputError, match="no metric for cross-identity"):
+        evaluate(model, people, _settings(cross_identity=True))
+
+
+def test_relative_and_absolute_motion_differ(people: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    mean = Metric("mean", "higher", BOTH, per_frame(lambda made, true: float(made.mean())))
+    monkeypatch.setattr(running, "load_metrics", lambda names, needs: ([mean], []))
+    found = [evaluate(model, people, _settings(cross_identity=True, absolute=absolute, pairs=2)) for absolute in (False, True)]
+    assert [summary["relative"] for summary in found] == [True, False]
+    assert found[0]["methods"]["result"]["mean"]["mean"] != found[1]["methods"]["result"]["mean"]["mean"]
+
+
+def test_result_videos_of_another_method(people: Path, tmp_path: Path) -> None:
+    summary = evaluate(str(people), people, _settings(), folder=tmp_path / "out")
+    assert summary["methods"]["result"]["L1"]["mean"] < 1e-3  # the driving videos themselves; sizes alone differ
+    results = tmp_path / "results"
+    results.mkdir()
+    write_clip(results / "anna_0.mp4", frames=2, shade=60)
+    write_clip(results / "ben_0.mp4", frames=6, shade=60)
+    problems = evaluate(str(results), people, _settings(), folder=tmp_path / "broken")["problems"]
+    assert len(problems) == 2 and "has 2 frames" in problems[0] and "no result video anna_1" in problems[1]
+    (results / "ben_0.mp4").unlink()
+    with pytest.raises(InputError, match=r"none of 3 clips could be evaluated; anna_0: .* has 2 frames"):
+        evaluate(str(results), people, _settings())
+
+
+@pytest.mark.parametrize(("better", "first"), [("lower", "c"), ("higher", "b"), ("near 1", "c")])
+def test_the_worst_stand_on_top_of_the_sheet(better: Better, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = np.zeros((1, 32, 32, 3), np.uint8)
+    records = []
+    for name, value in (("a", 1.0), ("b", 0.5), ("c", 3.0)):
+        write_strip(tmp_path, name, pictures[0], pictures, {"result": pictures + 9})
+        records.append(TrialRecord(name, [1], {"result": {"m": np.array([value])}}, None))
+    titles: list[str] = []
+
+    def note(rows: Sequence[Row], **more: object) -> np.ndarray:
+        titles.extend(row.title for row in rows)
+        return pictures[0]
+
+    monkeypatch.setattr("mrfa.evaluation.sheet.draw_grid", note)
+    write_sheet(tmp_path / "sheet.png", tmp_path, records, [Metric("m", better, BOTH, per_frame(lambda made, true: 0.0))])
+    assert len(titles) == 3 and titles[0].startswith(f"{first}  m ")
+
+
+def test_shares_are_of_the_frames_that_both_have() -> None:
+    metrics = [Metric("AKD", "lower", BOTH, per_frame(lambda made, true: 0.0))]
+    values = {"source": {"AKD": np.array([2.0, 4.0, 8.0])}, "result": {"AKD": np.array([np.nan, 1.0, 3.0])}}
+    records = [TrialRecord("a", [1, 2, 3], values, None), TrialRecord("b", [], {}, "is broken")]
+    summary = sum_up(records, metrics, {"variant": "standard", "protocol": "reconstruction"}, ["a line"])
+    assert summary["methods"]["result"]["AKD"] == {"mean": 2.0, "low": 2.0, "high": 2.0, "share": 4 / 12, "clips": 1}
+    assert summary["problems"] == ["a line", "b: is broken"] and summary["clips"] == 1
+    table = make_table(summary)
+    assert list(table.columns[2].cells) == ["2 (0.333)"] and list(table.columns[3].cells) == ["2 to 2"]
+
+
+def test_metrics_of_sets_are_of_all_frames() -> None:
+    metrics = [Metric("FID", "lower", BOTH, lambda frames: frames.generated, lambda features: float(features.sum()))]
+    values = {"source": {"FID": np.full((2, 3), 2.0)}, "result": {"FID": np.ones((2, 3))}}
+    records = [TrialRecord(name, [1, 2], values, None) for name in "ab"]
+    summary = sum_up(records, metrics, {"variant": "paper", "protocol": "reconstruction"}, [])
+    assert summary["methods"]["result"]["FID"] == {"mean": 12, "low": None, "high": None, "share": 0.5, "clips": 2}
+
+
+def test_unknown_metric() -> None:
+    with pytest.raises(InputError, match="no metric 'AKD'"):
+        load_metrics(["AKD"])
+
+
+def test_interval_covers_the_mean() -> None:
+    rng = np.random.default_rng(3)
+    covered = 0
+    for _ in range(200):
+        low, high = bootstrap_interval(rng.normal(5, 2, 40), resamples=400)
+        covered += low <= 5 <= high
+    assert 175 <= covered <= 199
+    assert bootstrap_interval(np.array([3.0])) == (3.0, 3.0)
+
+
+def test_frames_that_are_measured() -> None:
+    assert measured_frames(5, 0, include_first=False) == [1, 2, 3, 4]
+    assert measured_frames(5, 0, include_first=True) == [0, 1, 2, 3, 4]
+    assert measured_frames(9, 3, include_first=False) == [1, 4, 8]
+    assert measured_frames(61, 6, include_first=False) == [1, 13, 25, 36, 48, 60]
+    assert measured_frames(1, 0, include_first=False) == [0]
 
 
 def test_outputs_without_a_folder_are_refused_before_the_work(tmp_path: Path) -> None:
@@ -130,44 +279,31 @@ def test_outputs_without_a_folder_are_refused_before_the_work(tmp_path: Path) ->
         check_writable(tmp_path)
 
 
-def test_command_skips_broken_clips(tiny_network: Network, tiny_config: Config, faces: Path, tmp_path: Path) -> None:
+def test_command(people: Path, model: str, tmp_path: Path) -> None:
+    arguments = ["evaluate", model, "--data", str(people), "--folder", str(tmp_path / "out"), "--device", "cpu"]
+    options = ["--metrics", "L1, PSNR", "--frames-per-clip", "2", "--clips", "2", "--variant", "paper", "--no-baselines"]
+    done = CliRunner().invoke(app, [*arguments, *options], catch_exceptions=False)
+    assert done.exit_code == 0 and "L1" in done.stdout and "2 clips, 4 frames" in done.stdout
+    written = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert list(written["metrics"]) == ["L1", "PSNR"] and written["variant"] == "paper"
+    assert list(written["methods"]) == ["coarse", "result"]
+    assert CliRunner().invoke(app, [*arguments, "--variant", "best"]).exit_code == 2
+    assert CliRunner().invoke(app, [*arguments, "--clips", "-1"]).exit_code == 2
+    wrong = CliRunner().invoke(app, [*arguments, "--metrics", "beauty"])
+    assert isinstance(wrong.exception, InputError) and "beauty" in str(wrong.exception)
+
+
+def test_real_clips(tiny_network: Network, tiny_config: Config, faces: Path, tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
-    from mrfa.cli import app
-
-    save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny\n")
-    data = tmp_path / "data"
-    data.mkdir()
-    (data / "a_0.mp4").symlink_to(sorted((faces / "test").glob("*.mp4"))[0])
-    (data / "b_0.mp4").write_bytes(b"no video at all")
-    arguments = ["evaluate", "reconstruction", str(tmp_path / "model"), "--data", str(data), "--frames-per-clip", "2"]
-    outputs = ["--output", str(tmp_path / "o.json"), "--sheet", str(tmp_path / "o.png")]
-    done = CliRunner().invoke(app, [*arguments, *outputs], catch_exceptions=False)
-    assert done.exit_code == 0
-    content = json.loads((tmp_path / "o.json").read_text())
-    assert [clip["name"] for clip in content["clips"]] == ["a_0.mp4"]
-    assert len(content["skipped_clips"]) == 1
-    assert "b_0.mp4" in content["skipped_clips"][0]
-    assert (tmp_path / "o.png").is_file()
-    assert {path.name for path in tmp_path.iterdir()} == {"model", "data", "o.json", "o.png"}
-
-    (data / "a_0.mp4").unlink()
-    with pytest.raises(InputError, match="no usable clip"):
-        CliRunner().invoke(app, arguments, catch_exceptions=False)
-
-
-def test_real_clips(tiny_network: Network, faces: Path) -> None:
-    pytest.importorskip("mediapipe")
+    save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
     steps: list[tuple[int, int]] = []
-    evaluation = evaluate_reconstruction(
-        tiny_network,
-        faces / "test",
-        frames_per_clip=2,
-        clips=2,
-        progress=lambda done, total: steps.append((done, total)),
+    names = ("face L1", "AKD (mediapipe)", "sharpness", "artefact", "lost faces (mediapipe)")
+    settings = Settings(clips=2, frames_per_clip=2, metrics=names)
+    summary = evaluate(
+        str(tmp_path / "model"), faces / "test", settings, progress=lambda done, total: steps.append((done, total))
     )
-    assert steps == [(1, 2), (2, 2)]
-    assert not evaluation.problems
-    summary = summarise(evaluation.clips)
-    assert summary.shares["thin_plate"]["l1_face"] < 0.8
-    assert summary.shares["thin_plate"]["akd"] < 0.3
-    assert summary.means["source"]["sharpness"] == pytest.approx(1, abs=0.4)
+    assert steps == [(1, 2), (2, 2)] and not summary["problems"]
+    thin_plate = summary["methods"]["thin-plate"]
+    assert thin_plate["face L1"]["share"] < 0.8 and thin_plate["AKD (mediapipe)"]["share"] < 0.3
+    assert summary["methods"]["source"]["sharpness"]["mean"] == pytest.approx(1, abs=0.4)
+    assert summary["methods"]["source"]["lost faces (mediapipe)"]["mean"] == 0

@@ -29,7 +29,7 @@ def _file(folder: Path, **changes: object) -> Path:
         "base": "small",
         "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()},
         "table": 3,
-        "evaluation": {"frames_per_clip": 1, "judges": ["L1"]},
+        "evaluation": {"frames_per_clip": 1, "metrics": ["L1"], "baselines": False},
         "compare": {"affine-npmr": "affine"},
         "variants": {
             "affine": {"settings": {"network.motion": "prior_only"}, "seeds": [0, 1]},
@@ -47,7 +47,7 @@ def test_runs_come_first_seeds_first(tmp_path: Path) -> None:
     assert runs[0].config.network.motion == "prior_only" and runs[2].config.training.seed == 1
 
 
-def test_study_trains_judges_and_goes_on(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_study_trains_measures_and_goes_on(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, out = load_study(_file(tmp_path)), tmp_path / "out"
     told: list[str] = []
     table = run_study(study, data=clips, test=clips, output=out, report=told.append)

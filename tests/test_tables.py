@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from conftest import write_clip
+from typer.testing import CliRunner
 
+from mrfa.cli import app
 from mrfa.config import Config, preset_names
 from mrfa.errors import InputError
-from mrfa.evaluation.tables.assemble import Measured, assemble, assemble_plain
-from mrfa.evaluation.tables.command import make_paper_table
-from mrfa.evaluation.tables.layout import to_csv, to_markdown
+from mrfa.evaluation.settings import TableSettings
+from mrfa.evaluation.tables.paper import make_paper_table
 from mrfa.evaluation.tables.published import published_table
+from mrfa.evaluation.tables.table import Measured, assemble, assemble_plain, to_csv, to_markdown
 from mrfa.network.model import Network
 from mrfa.weights import save_model
 
@@ -21,8 +23,8 @@ from mrfa.weights import save_model
 def _summary(problems: list[str] | None = None, **means: float) -> dict[str, Any]:
     names = {"l1": "L1", "akd": "AKD (mediapipe)", "psnr": "PSNR"}
     figures = {names[key]: {"mean": mean, "low": mean * 0.9, "high": mean * 1.1, "clips": 3} for key, mean in means.items()}
-    judges = {name: {"lower_is_better": name != "PSNR"} for name in figures}
-    return {"methods": {"source": {}, "result": figures}, "judges": judges, "problems": problems or []}
+    metrics = {name: {"better": "higher" if name == "PSNR" else "lower"} for name in figures}
+    return {"methods": {"source": {}, "result": figures}, "metrics": metrics, "problems": problems or []}
 
 
 def _lines(markdown: str) -> list[list[str]]:
@@ -75,24 +77,29 @@ def test_csv_has_the_ends_of_the_intervals() -> None:
     assert rows[0] | {"L1 low": "0.09"} == rows[0] and rows[0]["PSNR"] == "" and rows[1]["PSNR high"] == "22"
 
 
-def test_models_and_result_videos_in_one_table(
-    tmp_path: Path, tiny_network: Network, tiny_config: Config, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_models_and_result_videos_in_one_table(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
     for name in ("anna_0", "ben_0"):
         write_clip(clips / f"{name}.mp4", frames=3, shade=90)
     save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
-    models = [f"iterations-5={tmp_path / 'model'}", f"videos={clips}"]
-    told: list[str] = []
-    made = make_paper_table(
-        6, models, data=clips, folder=tmp_path / "out", judges=["L1", "PSNR"], output=tmp_path / "table.md", report=told.append
-    )
-    text = (tmp_path / "table.md").read_text()
-    assert text == to_markdown(made) and (tmp_path / "table.csv").is_file() and len(told) == 2
-    own = next(row for row in made.rows if any("FPS (cpu" in name for name in row.figures))
-    assert own.figures["L1"].low is not None
-    assert any(row.title.startswith("videos") and row.figures["L1"].mean < 0.01 for row in made.rows)
+    models = [f"--models=iterations-5={tmp_path / 'model'}", f"--models=videos={clips}"]
+    arguments = ["table", "6", f"--data={clips}", f"--folder={tmp_path / 'out'}", "--metrics=L1,PSNR", "--device=cpu"]
+    done = CliRunner().invoke(app, [*arguments, *models, f"--output={tmp_path / 'table.md'}"], catch_exceptions=False)
+    assert done.exit_code == 0 and done.stdout.strip() == (tmp_path / "table.md").read_text().strip()
+    lines = _lines(done.stdout)
+    rows = {line[0]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]}
+    (speed,) = (name for name in lines[0] if name.startswith("FPS (cpu"))
+    own = rows["5"]
+    assert float(own[speed]) > 0 and "[" in own["L1"] and own["L1 (paper)"]
+    videos = next(row for title, row in rows.items() if title.startswith("videos"))
+    assert float(videos["L1"].split()[0]) < 0.01 and not videos[speed]
+    rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+    assert {"L1", "L1 low", "L1 high", "L1 (paper)"} < rows[0].keys()
+
+
+def test_tables_are_measured_as_the_published_figures_were() -> None:
+    assert (TableSettings().variant, TableSettings().frames_per_clip, TableSettings().clips) == ("paper", 0, 0)
 
 
 def test_wrong_tables_and_models(tmp_path: Path) -> None:

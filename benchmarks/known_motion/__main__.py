@@ -1,5 +1,6 @@
 """`python -m benchmarks.known_motion MODEL`: the flow of every stage against the truth."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -8,13 +9,12 @@ from rich.console import Console
 
 from benchmarks.known_motion.flow_errors import make_motion_table, measure_motion, summarise_motion
 from benchmarks.known_motion.flow_picture import draw_motion
-from benchmarks.progress import progress_bar
 from mrfa.animation.animator import Animator
 from mrfa.cli import main
+from mrfa.cli_evaluate import progress_bar
 from mrfa.cli_options import DeviceOption, PrecisionOption
-from mrfa.data.files import check_writable
+from mrfa.data.files import check_writable, replacing
 from mrfa.data.images import write_image
-from mrfa.evaluation.report import write_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -40,7 +40,9 @@ def known_motion(
     summary = summarise_motion(scores)
     Console().print(make_motion_table(summary, heads=heads, pairs=pairs))
     if output is not None:
-        write_json(output, {"model": model, "heads": heads, "pairs": pairs, "seed": seed, "stages": summary})
+        content = {"model": model, "heads": heads, "pairs": pairs, "seed": seed, "stages": summary}
+        with replacing(output) as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n")
     if picture is not None:
         write_image(picture, draw_motion(scores.pairs))
 

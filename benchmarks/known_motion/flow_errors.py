@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.synthetic import PairMotion, Rendered, SyntheticHead, pair_motion, render, talking_sequence
 from mrfa.animation.animator import Animator
-from mrfa.evaluation.intervals import bootstrap_interval
+from mrfa.evaluation.summary import bootstrap_interval
 from mrfa.network.geometry import pixel_scale, resize, to_displacement
 from mrfa.network.model import Output
 

@@ -9,7 +9,7 @@ from benchmarks.known_motion.flow_errors import REFERENCE_SIDE, MotionPair, Stag
 from mrfa.data.flow_colours import displacement_colours
 from mrfa.data.tensors import to_pictures
 from mrfa.evaluation.figures.flow import wheel_legend
-from mrfa.evaluation.picture_grid import Row, draw_grid
+from mrfa.evaluation.figures.grid import Row, draw_grid
 
 # Errors from here on are white.
 FULL_ERROR_PX = 8.0
@@ -32,7 +32,7 @@ def draw_motion(pairs: Sequence[MotionPair], *, cell: int = 160) -> np.ndarray:
         truth = pair.truth.displacement_px
         full_px = float(np.quantile(np.linalg.norm(truth, axis=-1), 0.995))
         flows = [_colours(displacement_px, full_px) for displacement_px in (truth, *(stage.displacement_px for stage in moved))]
-        legend = wheel_legend(full_px * REFERENCE_SIDE / len(truth), cell)
+        legend = wheel_legend(full_px * REFERENCE_SIDE / len(truth))
         captions = ["source", "driving", "truth", *(stage.name for stage in moved), "flow, pixels of 256"]
         rows.append(Row([pair.source.image, pair.driving.image, *flows, legend], title=f"pair {number}", captions=captions))
         last = moved[-1].occlusion

@@ -1,1 +1,1 @@
-"""Studies: many variants of a network, trained with one budget and judged alike."""
+"""Studies: many variants of a network, trained with one budget and measured alike."""

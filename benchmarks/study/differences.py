@@ -1,4 +1,4 @@
-"""Differences between variants, clip by clip: far surer than the figures themselves, as all are judged on the same clips."""
+"""Differences between variants, clip by clip: far surer than the figures themselves, as all are measured on the same clips."""
 
 import csv
 from collections.abc import Sequence
@@ -6,24 +6,23 @@ from pathlib import Path
 
 import numpy as np
 
-from mrfa.evaluation.intervals import bootstrap_interval
-from mrfa.evaluation.tables.assemble import METHOD
-from mrfa.evaluation.tables.layout import Figure
+from mrfa.evaluation.summary import bootstrap_interval
+from mrfa.evaluation.tables.table import METHOD, Figure
 
 CLIPS = "clips.csv"
 
 
 def read_clips(path: Path) -> dict[str, dict[str, float]]:
-    """Judge to clip to the model's figure, from a `clips.csv`; what could not be judged is absent."""
+    """Metric to clip to the model's figure, from a `clips.csv`; what could not be measured is absent."""
     figures: dict[str, dict[str, float]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):
             if row.pop("method") != METHOD:
                 continue
             clip, _ = row.pop("clip"), row.pop("frames")
-            for judge, text in row.items():
+            for metric, text in row.items():
                 if text:
-                    figures.setdefault(judge, {})[clip] = float(text)
+                    figures.setdefault(metric, {})[clip] = float(text)
     return figures
 
 
@@ -35,17 +34,17 @@ def differences(runs: Sequence[Path], references: Sequence[Path]) -> dict[str, F
         references: of each seed of the reference.
 
     Returns:
-        Judge to the mean over clips of (mean over the variant's seeds - mean over the reference's), with its 95 % bootstrap
-        interval over clips. Only clips count that could be judged in all runs; a judge without any is absent.
+        Metric to the mean over clips of (mean over the variant's seeds - mean over the reference's), with its 95 % bootstrap
+        interval over clips. Only clips count that could be measured in all runs; a metric without any is absent.
     """
     own, other = ([read_clips(path) for path in paths] for paths in (runs, references))
     found = {}
-    for judge in own[0]:
-        tables = [run.get(judge, {}) for run in (*own, *other)]
+    for metric in own[0]:
+        tables = [run.get(metric, {}) for run in (*own, *other)]
         clips = [clip for clip in tables[0] if all(clip in table for table in tables)]
         if not clips:
             continue
         values = np.array([[table[clip] for clip in clips] for table in tables])
         difference = values[: len(own)].mean(0) - values[len(own) :].mean(0)
-        found[judge] = Figure(float(difference.mean()), *bootstrap_interval(difference))
+        found[metric] = Figure(float(difference.mean()), *bootstrap_interval(difference))
     return found

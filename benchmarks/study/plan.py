@@ -22,6 +22,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mrfa.config import Config, explain, load_config
 from mrfa.errors import InputError
+from mrfa.evaluation.settings import Settings
 from mrfa.network.config import Section
 
 Seeds = tuple[int, ...]
@@ -35,15 +36,6 @@ class Variant(Section):
     seeds: Seeds | None = Field(None, min_length=1, description="None: the study's")
 
 
-class EvaluationPlan(Section):
-    """How the trained models are judged."""
-
-    variant: Literal["standard", "paper"] = "standard"
-    judges: tuple[str, ...] | None = Field(None, description="None: all that work here")
-    frames_per_clip: int | None = Field(None, ge=1, description="None: all")
-    clips: int | None = Field(None, ge=1, description="None: all")
-
-
 class Study(Section):
     """A whole study."""
 
@@ -51,7 +43,7 @@ class Study(Section):
     settings: dict[str, Any] = {}
     seeds: Seeds = Field((0,), min_length=1)
     table: Literal[3, 4, 5, 6] | None = Field(None, description="the paper's ablation whose rows the variants are")
-    evaluation: EvaluationPlan = EvaluationPlan()
+    evaluation: Settings = Field(Settings(), description="how the trained models are measured")
     compare: dict[str, str] = Field({}, description="variant to the one that it is compared with, clip by clip")
     variants: dict[str, Variant] = Field(min_length=1)
 

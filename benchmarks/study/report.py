@@ -7,9 +7,8 @@ from typing import Any
 from benchmarks.study.differences import CLIPS, differences
 from benchmarks.study.plan import Run, Study
 from mrfa.data.files import replacing
-from mrfa.evaluation.tables.assemble import Measured, assemble, assemble_plain
-from mrfa.evaluation.tables.layout import Column, Row, Table, metric_of, to_csv, to_markdown
 from mrfa.evaluation.tables.published import published_table
+from mrfa.evaluation.tables.table import Column, Measured, Row, Table, assemble, assemble_plain, metric_of, to_csv, to_markdown
 
 
 def write_reports(study: Study, runs: list[Run], summaries: Mapping[str, Mapping[str, Any]], output: Path) -> Path:
@@ -63,8 +62,8 @@ def _differences(study: Study, finished: list[Run], output: Path) -> Table:
         if all(sides):
             seeds = " against ".join(f"{len(side)} seed{'s' if len(side) > 1 else ''}" for side in sides)
             rows.append(Row(f"{variant} minus {reference} ({seeds})", differences(*sides)))
-    judges = dict.fromkeys(judge for row in rows for judge in row.figures)
-    columns = [Column(judge, metric_of(judge), True) for judge in judges]
+    metrics = dict.fromkeys(metric for row in rows for metric in row.figures)
+    columns = [Column(metric, metric_of(metric), True) for metric in metrics]
     note = (
         "mean over clips of the difference, averaged over seeds; in brackets: 95 % bootstrap interval over clips, which says "
         "nothing of how other seeds would differ"
@@ -77,7 +76,7 @@ def _notes(runs: list[Run], summaries: Mapping[str, Mapping[str, Any]]) -> list[
     budget = f"{training.steps} steps" if training.steps else f"{training.epochs} epochs"
     size = training.image_size
     notes = [
-        f"trained for {budget} of {training.batch_size} pairs at {size}x{size}; judged on {summary['clips']} clips, "
+        f"trained for {budget} of {training.batch_size} pairs at {size}x{size}; measured on {summary['clips']} clips, "
         f"{summary['frames']} frames ({summary['variant']}); in brackets: 95 % bootstrap interval over clips"
     ]
     missing = [run.name for run in runs if run.name not in summaries]

@@ -11,7 +11,7 @@ from benchmarks.study.plan import Run, Study, plan_runs
 from benchmarks.study.report import write_reports
 from mrfa.config import load_config
 from mrfa.errors import InputError
-from mrfa.evaluation.protocols import evaluate_model
+from mrfa.evaluation.evaluate import evaluate
 from mrfa.training.run import train
 
 SUMMARY = "summary.json"
@@ -71,16 +71,7 @@ def _train_and_evaluate(run: Run, study: Study, folder: Path, *, data: Path, tes
     """All that a study knows of training and evaluation: the model goes to `folder/model`, its figures to `summary.json`."""
     resume = (folder / "checkpoints" / "last.ckpt").is_file()
     model = train(run.config, data=data, output=folder, cache=cache, resume=resume, checkpoint_every=every)
-    plan = study.evaluation
-    evaluate_model(
-        str(model),
-        test,
-        folder,
-        variant=plan.variant,
-        judges=plan.judges,
-        frames_per_clip=plan.frames_per_clip,
-        clips=plan.clips,
-    )
+    evaluate(str(model), test, study.evaluation, folder=folder)
 
 
 def _check_same_settings(folder: Path, run: Run) -> None:
@@ -92,4 +83,4 @@ def _check_same_settings(folder: Path, run: Run) -> None:
 
 def _figures(summary: dict[str, Any]) -> str:
     result = summary["methods"]["result"]
-    return ", ".join(f"{judge} {value['mean']:.4g}" for judge, value in result.items() if value["mean"] is not None)
+    return ", ".join(f"{metric} {value['mean']:.4g}" for metric, value in result.items() if value["mean"] is not None)

@@ -1,4 +1,4 @@
-"""Convolutional layers of VGG-16, VGG-19 and AlexNet, for losses and judges.
+"""Convolutional layers of VGG-16, VGG-19 and AlexNet, for losses and metrics.
 
 They read torchvision's weights files without importing torchvision, whose layer numbers they keep.
 """

@@ -12,7 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
-from mrfa.cli_evaluate import evaluate
+from mrfa.cli_evaluate import evaluate, table
 from mrfa.cli_figures import figure
 from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption
 from mrfa.errors import InputError
@@ -69,42 +69,6 @@ def train(
 
 
 @app.command()
-def table(
-    number: Annotated[int, typer.Argument(help="Of the paper's table.", min=1, max=6)],
-    data: Annotated[Path, typer.Option(help="Folder of clips of people that no model has seen.")],
-    models: Annotated[list[str], typer.Option(help="[KEY=]MODEL: folder, bundled model, or folder of result videos.")],
-    folder: Annotated[Path, typer.Option(help="Folder for all evaluations; what is complete there is taken over.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Markdown file; beside it goes the CSV.")] = None,
-    variant: Annotated[str, typer.Option(help="paper: as the published figures were computed; or standard.")] = "paper",
-    judges: Annotated[str | None, typer.Option(help="Names between commas; all that can be had by default.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder of the judges' weights.")] = None,
-    frames_per_clip: Annotated[int, typer.Option(help="Evenly spaced frames a clip; 0 for all.", min=0)] = 0,
-    clips: Annotated[int, typer.Option(help="The first so many clips; 0 for all.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-) -> None:
-    """Evaluate models as a table of the paper was, beside the published figures."""
-    from mrfa.evaluation.protocols import checked_variant
-    from mrfa.evaluation.tables.command import make_paper_table
-    from mrfa.evaluation.tables.layout import to_markdown
-
-    made = make_paper_table(
-        number,
-        models,
-        data=data,
-        folder=folder,
-        variant=checked_variant(variant),
-        judges=None if judges is None else [name.strip() for name in judges.split(",")],
-        weights=weights,
-        frames_per_clip=frames_per_clip or None,
-        clips=clips or None,
-        device=device,
-        output=output,
-        report=lambda line: typer.echo(line, err=True),
-    )
-    typer.echo(to_markdown(made))
-
-
-@app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the authors' code (.pth, .pth.tar).")],
     output: Annotated[Path, typer.Argument(help="The model folder to write.")],
@@ -132,7 +96,8 @@ def pack(
 
 
 app.add_typer(figure, name="figure")
-app.add_typer(evaluate, name="evaluate")
+app.command()(evaluate)
+app.command()(table)
 
 
 CropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the source.")]

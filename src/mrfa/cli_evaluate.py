@@ -1,59 +1,80 @@
-"""The command line of the evaluation: `mrfa evaluate ...`."""
+"""The commands `mrfa evaluate` and `mrfa table`."""
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-evaluate = typer.Typer(help="Measure how good a model is.", no_args_is_help=True)
+from mrfa.cli_options import BatchSizeOption, DeviceOption, PrecisionOption, with_settings
+from mrfa.evaluation.settings import Settings, TableSettings
+
+DataOption = Annotated[Path, typer.Option(help="Folder of clips of people that the model has never seen.")]
 
 
-@evaluate.command("reconstruction")
-def evaluate_reconstruction(
-    model: Annotated[str, typer.Argument(help="Model folder, or name of a bundled model.")],
-    data: Annotated[Path, typer.Option(help="Folder of clips of people that the model has never seen.")],
-    output: Annotated[Path | None, typer.Option(help="JSON file for all figures.")] = None,
-    sheet: Annotated[Path | None, typer.Option(help="PNG file for a contact sheet.")] = None,
-    frames_per_clip: Annotated[int, typer.Option(help="Evenly spaced frames a clip; 0 for all.", min=0)] = 6,
-    clips: Annotated[int, typer.Option(help="Evenly spaced clips of the folder; 0 for all.", min=0)] = 0,
-) -> None:
-    """Animate each clip's first frame by its later frames, and compare with these: a quick look beside baselines."""
-    from mrfa.evaluation.command import run_reconstruction
-
-    run_reconstruction(model, data, output=output, sheet=sheet, frames_per_clip=frames_per_clip or None, clips=clips or None)
-
-
-@evaluate.command("protocol")
-def evaluate_protocol(
+@with_settings
+def evaluate(
     model: Annotated[str, typer.Argument(help="Model folder, name of a bundled model, or folder of result videos.")],
-    data: Annotated[Path, typer.Option(help="Folder of clips of people that the model has never seen.")],
-    folder: Annotated[Path, typer.Option(help="Folder for all results; an interrupted evaluation goes on there.")],
-    cross_identity: Annotated[bool, typer.Option("--cross-identity", help="Drive portraits by other people.")] = False,
-    absolute: Annotated[bool, typer.Option("--absolute", help="Cross-identity by absolute motion.")] = False,
-    pairs: Annotated[int, typer.Option(help="Cross-identity pairs to draw.", min=1)] = 50,
-    seed: Annotated[int, typer.Option(help="Of the pairs.", min=0)] = 0,
-    variant: Annotated[str, typer.Option(help="standard, or paper: as the published figures were computed.")] = "standard",
-    judges: Annotated[str | None, typer.Option(help="Names between commas; all that can be had by default.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Folder of the judges' weights.")] = None,
-    frames_per_clip: Annotated[int, typer.Option(help="Evenly spaced frames a clip; 0 for all.", min=0)] = 0,
-    clips: Annotated[int, typer.Option(help="The first so many clips; 0 for all.", min=0)] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    data: DataOption,
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder for all results; an interrupted evaluation goes on there."),
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="PNG file for a contact sheet of the worst clips.")] = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSizeOption = None,
+    *,
+    settings: Settings,
 ) -> None:
-    """Run one of the paper's protocols with all judges: figures with intervals, a CSV file and the worst clips."""
-    from mrfa.evaluation.command import run_protocol
+    """Measure how good a model is: each clip driven by itself, or portraits by other people, beside what it has to beat."""
+    from rich.console import Console
 
-    run_protocol(
-        model,
-        data,
-        folder,
-        protocol="cross-identity" if cross_identity else "reconstruction",
-        variant=variant,
-        judges=judges,
-        weights=weights,
-        device=device,
-        frames_per_clip=frames_per_clip or None,
-        clips=clips or None,
-        relative=not absolute,
-        pairs=pairs,
-        seed=seed,
-    )
+    from mrfa.evaluation.evaluate import evaluate, rank
+    from mrfa.evaluation.methods import Compute
+    from mrfa.evaluation.summary import make_table
+
+    with progress_bar("clips") as progress:
+        compute = Compute(device, precision, batch_size)
+        summary = evaluate(model, data, settings, folder=folder, sheet=sheet, compute=compute, progress=progress)
+    if rank() == 0:
+        for problem in summary["problems"]:
+            typer.secho(problem, fg="yellow", err=True)
+        Console(width=None if sys.stdout.isatty() else 140).print(make_table(summary))
+
+
+@with_settings
+def table(
+    number: Annotated[int, typer.Argument(help="Of the paper's table.", min=1, max=6)],
+    data: DataOption,
+    models: Annotated[list[str], typer.Option(help="[KEY=]MODEL: folder, bundled model, or folder of result videos.")],
+    folder: Annotated[Path, typer.Option(help="Folder for all evaluations; what is complete there is taken over.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Markdown file; beside it goes the CSV.")] = None,
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSizeOption = None,
+    *,
+    settings: TableSettings,
+) -> None:
+    """Evaluate models as a table of the paper was, beside the published figures."""
+    from mrfa.evaluation.methods import Compute
+    from mrfa.evaluation.tables.paper import make_paper_table
+    from mrfa.evaluation.tables.table import to_markdown
+
+    compute = Compute(device, precision, batch_size)
+    made = make_paper_table(number, models, data=data, folder=folder, settings=settings, compute=compute, output=output)
+    typer.echo(to_markdown(made))
+
+
+@contextmanager
+def progress_bar(name: str) -> Iterator[Callable[[int, int], Any]]:
+    """A progress bar over clips, on standard error: standard output is for the table alone."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(name, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from mrfa.cli_options import BatchSizeOption, DeviceOption, PrecisionOption
+
 figure = typer.Typer(help="Draw figures like the paper's.", no_args_is_help=True)
 
 MethodsArgument = Annotated[
@@ -27,7 +29,6 @@ AbsoluteOption = Annotated[bool, typer.Option("--absolute", help="Take the drive
 CellOption = Annotated[int, typer.Option(help="Side of each picture in pixels.", min=64, max=1024)]
 # Below this the captions of the flow figure would be cut.
 SMALLEST_LABELLED = 128
-DeviceOption = Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")]
 
 
 @figure.command("reconstruction")
@@ -40,12 +41,20 @@ def figure_reconstruction(
     seed: SeedOption = 0,
     coarse: CoarseOption = False,
     cell: CellOption = 192,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Clips driven by themselves, a method a column (Figure 4)."""
-    from mrfa.evaluation.figures.command import figure_reconstruction as draw
+    _check_output(output)
+    from mrfa.data.images import write_image
+    from mrfa.evaluation.figures.examples import reconstruction_examples
+    from mrfa.evaluation.figures.results import draw_results, load_columns
+    from mrfa.evaluation.methods import Compute
 
-    draw(models, output, data=data, clips=clip or (), rows=rows, seed=seed, coarse=coarse, cell=cell, device=device)
+    examples = reconstruction_examples(data, clip or (), rows=rows, seed=seed)
+    columns = load_columns(models, Compute(device, precision, batch_size), relative=False)
+    write_image(output, draw_results(examples, columns, coarse=coarse, cell=cell))
 
 
 @figure.command("cross-identity")
@@ -59,23 +68,20 @@ def figure_cross_identity(
     absolute: AbsoluteOption = False,
     coarse: CoarseOption = False,
     cell: CellOption = 192,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """Portraits driven by other people, a method a column (Figures 5 and 6)."""
-    from mrfa.evaluation.figures.command import figure_cross_identity as draw
+    _check_output(output)
+    from mrfa.data.images import write_image
+    from mrfa.evaluation.figures.examples import cross_identity_examples
+    from mrfa.evaluation.figures.results import draw_results, load_columns
+    from mrfa.evaluation.methods import Compute
 
-    draw(
-        models,
-        output,
-        data=data,
-        pairs=pair or (),
-        rows=rows,
-        seed=seed,
-        absolute=absolute,
-        coarse=coarse,
-        cell=cell,
-        device=device,
-    )
+    examples = cross_identity_examples(data, pair or (), rows=rows, seed=seed)
+    columns = load_columns(models, Compute(device, precision, batch_size), relative=not absolute)
+    write_image(output, draw_results(examples, columns, coarse=coarse, cell=cell))
 
 
 @figure.command("flow")
@@ -89,20 +95,30 @@ def figure_flow(
     seed: SeedOption = 0,
     absolute: AbsoluteOption = False,
     cell: Annotated[int, typer.Option(help="Side of each picture in pixels.", min=SMALLEST_LABELLED, max=1024)] = 192,
-    device: DeviceOption = "cpu",
+    device: DeviceOption = None,
+    precision: PrecisionOption = None,
+    batch_size: BatchSizeOption = None,
 ) -> None:
     """The flow of every iteration, what each changed, occlusion maps and keypoints (Figure 7)."""
-    from mrfa.evaluation.figures.command import figure_flow as draw
+    _check_output(output)
+    from mrfa.animation.animator import Animator
+    from mrfa.data.images import write_image
+    from mrfa.evaluation.figures.examples import cross_identity_examples, reconstruction_examples
+    from mrfa.evaluation.figures.flow import draw_flow
 
-    draw(
-        model,
-        output,
-        data=data,
-        clips=clip or (),
-        pairs=pair or (),
-        rows=rows,
-        seed=seed,
-        absolute=absolute,
-        cell=cell,
-        device=device,
-    )
+    examples = cross_identity_examples(data, pair, rows=rows, seed=seed) if pair else []
+    if clip or not pair:
+        examples = reconstruction_examples(data, clip or (), rows=rows, seed=seed) + examples
+    animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
+    write_image(output, draw_flow(animator, examples, absolute=absolute, cell=cell))
+
+
+def _check_output(path: Path) -> None:
+    """Find out before the work that the picture cannot be drawn or written."""
+    from mrfa.data.files import check_writable
+    from mrfa.data.images import format_of
+    from mrfa.extras import require
+
+    require("matplotlib", extra="evaluate")
+    format_of(path)
+    check_writable(path)

@@ -3,9 +3,15 @@
 Their default is None everywhere: `mrfa.animation.animator` decides then, see `pick_device` and `pick_precision`.
 """
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any, get_args, get_origin
 
 import typer
+from annotated_types import Ge
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 ModelOption = Annotated[str, typer.Option(help="Bundled model or model folder.")]
 DeviceOption = Annotated[
@@ -17,3 +23,31 @@ PrecisionOption = Annotated[
 BatchSizeOption = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Frames computed together; by default as the device likes.")
 ]
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Make the fields of a command's argument `settings`, a pydantic model, options of it: names, types, defaults and help."""
+    signature = inspect.signature(command, eval_str=True)
+    kind: type[BaseModel] = signature.parameters["settings"].annotation
+    fields = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=_option(name, field))
+        for name, field in kind.model_fields.items()
+    ]
+    own = [parameter for name, parameter in signature.parameters.items() if name != "settings"]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        settings = kind(**{name: values.pop(name) for name in kind.model_fields})
+        command(**values, settings=settings)
+
+    run.__signature__ = signature.replace(parameters=[*own, *fields])  # type: ignore[attr-defined]
+    return run
+
+
+def _option(name: str, field: FieldInfo) -> Any:
+    """A field as typer has options: switches where they are off by default, and one text where there are several values."""
+    switch = f"--{name.replace('_', '-')}"
+    least: Any = next((constraint.ge for constraint in field.metadata if isinstance(constraint, Ge)), None)
+    option = typer.Option(*([switch] if field.default is False else []), help=field.description, min=least)
+    several = any(get_origin(part) is tuple for part in (field.annotation, *get_args(field.annotation)))
+    return Annotated[str | None if several else field.annotation, option]

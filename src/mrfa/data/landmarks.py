@@ -1,6 +1,6 @@
 """Facial landmarks by mediapipe's face mesh, and what is measured on them.
 
-Used to crop faces, to guide keypoints while training, and to judge results. The network itself never sees a landmark.
+Used to crop faces, to guide keypoints while training, and to measure results. The network itself never sees a landmark.
 """
 
 import os

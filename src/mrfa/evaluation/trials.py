@@ -30,34 +30,50 @@ class Trial(NamedTuple):
         return self.source == self.driving
 
 
-def reconstruction_trials(root: Path) -> list[Trial]:
-    """Every clip of a folder, driven by itself (paper, section 4).
+def reconstruction_trials(root: Path, clips: int = 0) -> list[Trial]:
+    """Every clip of a folder, driven by itself (paper, section 4); see `chosen_clips`.
 
     Raises:
         InputError: no clips there.
     """
-    return [Trial(clip.name(root), clip.path, clip.path) for clip in list_clips(root)]
+    return [Trial(clip.name(root), clip.path, clip.path) for clip in chosen_clips(root, clips)]
 
 
-def cross_identity_trials(root: Path, pairs_file: Path | None, *, pairs: int, seed: int) -> list[Trial]:
-    """Pairs of clips of different people.
+def cross_identity_trials(root: Path, pairs_file: Path | None, *, pairs: int, seed: int, clips: int = 0) -> list[Trial]:
+    """Pairs of clips of different people, of `chosen_clips`.
 
     The pairs are drawn once and written to `pairs_file`; where that exists, its pairs are taken, so that every model is
     measured on the same ones. With None they are drawn and not written: the first so many of those of the same seed.
 
     Raises:
-        InputError: fewer than two people, or a file of pairs that does not fit the folder.
+        InputError: fewer than two people, or a file of pairs that does not fit the clips.
     """
-    clips = {clip.name(root): clip for clip in list_clips(root)}
-    if pairs_file is None:
-        drawn = _draw_pairs(clips, pairs, seed)
-    elif pairs_file.is_file():
-        drawn = _read_pairs(pairs_file, clips)
+    named = {clip.name(root): clip for clip in chosen_clips(root, clips)}
+    if pairs_file is not None and pairs_file.is_file():
+        drawn = _read_pairs(pairs_file, named)
     else:
-        drawn = _draw_pairs(clips, pairs, seed)
-        with replacing(pairs_file) as temporary:
-            temporary.write_text(json.dumps([{"source": source, "driving": driving} for source, driving in drawn], indent=1))
-    return [Trial(f"{source}--{driving}", clips[source].path, clips[driving].path) for source, driving in drawn]
+        drawn = _draw_pairs(named, pairs, seed)
+        if pairs_file is not None:
+            with replacing(pairs_file) as temporary:
+                temporary.write_text(json.dumps([{"source": a, "driving": b} for a, b in drawn], indent=1))
+    return [Trial(f"{source}--{driving}", named[source].path, named[driving].path) for source, driving in drawn]
+
+
+def chosen_clips(root: Path, count: int) -> list[Clip]:
+    """So many evenly spaced clips of a folder, from the middles of equal stretches; all for 0, or where there are no more.
+
+    Raises:
+        InputError: no clips there.
+    """
+    found = list_clips(root)
+    if not 0 < count < len(found):
+        return found
+    return [found[int((index + 0.5) * len(found) / count)] for index in range(count)]
+
+
+def most_different(picture: np.ndarray, frames: np.ndarray) -> int:
+    """Number of the frame, of uint8 `[F, H, W, 3]`, that differs most from a picture `[H, W, 3]` in the mean."""
+    return int(np.array([np.abs(frame.astype(np.int16) - picture).mean() for frame in frames]).argmax())
 
 
 def _draw_pairs(clips: dict[str, Clip], count: int, seed: int) -> list[tuple[str, str]]:
@@ -83,5 +99,5 @@ def _read_pairs(path: Path, clips: dict[str, Clip]) -> list[tuple[str, str]]:
         raise InputError(f'{path} is not a list of pairs such as {{"source": "anna_0", "driving": "ben_1"}}') from None
     unknown = [name for pair in drawn for name in pair if name not in clips]
     if unknown:
-        raise InputError(f"{path} names the clip {unknown[0]}, which is not in the folder")
+        raise InputError(f"{path} names the clip {unknown[0]}, which is none of those evaluated")
     return drawn

@@ -1,34 +1,59 @@
 """Figure 7: how the motion is refined, iteration by iteration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
 from torch import Tensor
 
+from mrfa.animation.animator import Animator
+from mrfa.animation.motion import RelativeMotion
 from mrfa.data.flow_colours import colour_wheel, displacement_colours
 from mrfa.data.tensors import to_pictures
-from mrfa.evaluation.figures.motion_steps import MotionSteps, enlarge, trace_motion
-from mrfa.evaluation.figures.shots import Shot, read_shot
-from mrfa.evaluation.picture_grid import MARGIN, TEXT, Row, draw_grid, fit_text, font_size, line_height, resize_square
-from mrfa.network.model import Network
+from mrfa.evaluation.figures.examples import Example, Footage, read_example
+from mrfa.evaluation.figures.grid import Cell, Row, draw_grid
+from mrfa.network.geometry import Conventions, pixel_scale, resize, resize_displacement, to_displacement
+from mrfa.network.model import Output
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 # Full colour is at this quantile of the lengths, so that a few stray pixels do not fade all others.
 FULL_QUANTILE = 0.98
 LEAST_FULL_PX = 0.1
 
 
-def draw_flow(network: Network, shots: Sequence[Shot], *, absolute: bool = False, cell: int = 192) -> np.ndarray:
-    """Three rows a shot: the flow after each iteration, what each one changed, and the occlusion maps.
+class MotionSteps(NamedTuple):
+    """The motion of one pair, each field at its own resolution; displacements are in pixels of the pictures.
+
+    Attributes:
+        source_keypoints, driving_keypoints: as detected, `[K, 2]`, normalised.
+        coarse_result, result: of the coarse motion alone, and of the whole network, uint8 RGB `[S, S, 3]`.
+        displacements: of the prior and after each iteration, `[2, h_i, w_i]`, backward: from driving to source positions.
+        changes: what each iteration added, `[2, h_i, w_i]`, see `flow_changes`; none for a model without refinement.
+        occlusions: of the prior and after each iteration, `[h_i, w_i]`, 1 means visible in the source.
+    """
+
+    source_keypoints: Tensor
+    driving_keypoints: Tensor
+    coarse_result: np.ndarray
+    result: np.ndarray
+    displacements: list[Tensor]
+    changes: list[Tensor]
+    occlusions: list[Tensor]
+
+
+def draw_flow(animator: Animator, examples: Sequence[Example], *, absolute: bool = False, cell: int = 192) -> np.ndarray:
+    """Three rows an example: the flow after each iteration, what each one changed, and the occlusion maps.
 
     Before them stand source and driving frame with their keypoints, the result, and what the prior makes of it; behind them the
-    legends. All flows of a shot share one scale, each change has its own; both are stated, in pixels of the network's pictures.
+    legends. All flows of an example share one scale, each change has its own; both are stated, in pixels of the network's
+    pictures.
 
     Args:
-        network: in evaluation mode, on any device.
-        shots: at least one. Clips driven by themselves take absolute motion, others relative motion.
+        animator: of the network.
+        examples: at least one. Clips driven by themselves take absolute motion, others relative motion.
         absolute: take absolute motion for all.
         cell: side of each picture in pixels.
 
@@ -39,26 +64,61 @@ def draw_flow(network: Network, shots: Sequence[Shot], *, absolute: bool = False
         InputError: a clip cannot be read.
     """
     rows = []
-    for shot in shots:
-        relative = not absolute and not shot.trial.is_reconstruction
-        footage = read_shot(shot, network.config.image_size)
-        title = f"{shot.trial.name}, frame {footage.frame}, {'relative' if relative else 'absolute'} motion"
-        steps = trace_motion(network, footage, relative=relative, one_video=shot.trial.is_reconstruction)
-        rows += _rows(steps, title, cell)
+    for example in examples:
+        one_video = example.trial.is_reconstruction
+        relative = not absolute and not one_video
+        footage = read_example(example, animator.size)
+        steps = trace_motion(animator, footage, relative=relative, one_video=one_video)
+        title = f"{example.trial.name}, frame {footage.frame}, {'relative' if relative else 'absolute'} motion"
+        rows += _rows(footage, steps, title, cell)
     return draw_grid(rows, cell=cell)
 
 
-def draw_keypoints(picture: np.ndarray, positions: Tensor, cell: int) -> np.ndarray:
-    """A square picture at `cell` x `cell` with its keypoints, `[K, 2]`, normalised; each has the same colour in every picture."""
-    drawn = resize_square(picture, cell)
-    # OpenCV takes positions and radii with so many bits after the point.
-    fine = 4
-    radius, outline = max(2.5, cell / 60), 1
-    for colour, (x, y) in zip(_distinct(len(positions)), positions.tolist(), strict=True):
-        centre = round((x + 1) / 2 * (cell - 1) * 2**fine), round((y + 1) / 2 * (cell - 1) * 2**fine)
-        for size, shade in ((radius + outline, (0, 0, 0)), (radius, colour)):
-            cv2.circle(drawn, centre, round(size * 2**fine), shade, -1, cv2.LINE_AA, fine)
-    return drawn
+def trace_motion(animator: Animator, footage: Footage, *, relative: bool, one_video: bool = False) -> MotionSteps:
+    """Animate one frame, and keep every step of its motion.
+
+    Args:
+        animator: of the network.
+        footage: pictures at the network's size.
+        relative: add the driver's motion since its first frame to the portrait's own keypoints, otherwise take the driver's.
+        one_video: portrait and driver are one video: the background moves, too, where the network follows it.
+    """
+    driving = footage.clip[footage.frame]
+    encoded = animator.encode(footage.source)
+    transfer = RelativeMotion(encoded.keypoints, animator.detect(footage.clip[0])) if relative else None
+    output, coarse = (
+        animator.step(encoded, driving, transfer=transfer, same_video=one_video, coarse_only=only) for only in (False, True)
+    )
+    refined = animator.network.refinement is not None
+    to_pixels = pixel_scale(footage.source.shape[:2], output.image)
+    flows = [output.coarse.flow, *(output.motion.flows if refined else [])]
+    occlusions = [torch.sigmoid(output.coarse.occlusion), *(output.motion.occlusions if refined else [])]
+    changes = flow_changes(output, animator.network.conventions) if refined else []
+    return MotionSteps(
+        source_keypoints=encoded.keypoints.positions[0].cpu(),
+        driving_keypoints=animator.detect(driving).positions[0].cpu(),
+        coarse_result=to_pictures(coarse.image)[0],
+        result=to_pictures(output.image)[0],
+        displacements=[(to_displacement(flow) * to_pixels)[0].cpu() for flow in flows],
+        changes=[(change * to_pixels)[0].cpu() for change in changes],
+        occlusions=[occlusion[0, 0].cpu() for occlusion in occlusions],
+    )
+
+
+def flow_changes(output: Output, conventions: Conventions) -> list[Tensor]:
+    """The residual flow of every iteration (Eq. 7), `[B, 2, h_i, w_i]`, normalised.
+
+    An iteration's flow minus the one that entered it, which is the coarse flow and all earlier residuals at this iteration's
+    resolution. So a flow that merely becomes finer has not changed.
+    """
+    coarse = to_displacement(output.coarse.flow)
+    changes, residual = [], torch.zeros_like(coarse[:, :, :1, :1])
+    for flow in output.motion.flows:
+        size = flow.shape[1:3]
+        before = resize_displacement(residual, size, conventions)
+        residual = to_displacement(flow) - resize_displacement(coarse, size, conventions)
+        changes.append(residual - before)
+    return changes
 
 
 def full_colour(displacements: Sequence[Tensor]) -> float:
@@ -67,84 +127,77 @@ def full_colour(displacements: Sequence[Tensor]) -> float:
     return max(LEAST_FULL_PX, *lengths)
 
 
-def _rows(steps: MotionSteps, title: str, cell: int) -> list[Row]:
-    flow_scale = full_colour([steps.coarse, *steps.displacements])
-    change_scales = [full_colour([field]) for field in steps.changes]
-    numbers = range(1, len(steps.displacements) + 1)
-    flows = [_flow_cell(field, flow_scale, cell) for field in (steps.coarse, *steps.displacements)]
-    changes = [_flow_cell(field, scale, cell) for field, scale in zip(steps.changes, change_scales, strict=True)]
-    occlusions = [_occlusion_cell(field, cell) for field in (steps.coarse_occlusion, *steps.occlusions)]
-    source = draw_keypoints(steps.source, steps.source_keypoints, cell)
-    driving = draw_keypoints(steps.driving, steps.driving_keypoints, cell)
-    first = Row(
-        [source, *flows, wheel_legend(flow_scale, cell)],
-        title=title,
-        captions=[
-            "source, keypoints",
-            f"coarse flow, {_size(steps.coarse)}",
-            *(f"flow {number}, {_size(field)}" for number, field in zip(numbers, steps.displacements, strict=True)),
-            "from driving to source",
-        ],
-    )
-    second = Row(
-        [driving, steps.coarse_result, *changes, *([wheel_legend(None, cell)] if changes else [])],
-        captions=[
-            "driving, keypoints",
-            "coarse motion alone",
-            *(f"change {number}, edge {scale:.3g} px" for number, scale in zip(numbers, change_scales, strict=True)),
-            *(["change of the flow"] if changes else []),
-        ],
-    )
-    third = Row(
-        [steps.result, *occlusions, ramp_legend(cell)],
-        captions=["result", "coarse occlusion", *(f"occlusion {number}" for number in numbers), "occlusion"],
-    )
-    return [first, second, third]
+def keypoint_picture(picture: np.ndarray, positions: Tensor) -> "Callable[[Axes], None]":
+    """Draws a square picture with its keypoints, `[K, 2]`, normalised; each has the same colour in every picture."""
+
+    def draw(axes: "Axes") -> None:
+        axes.set_axis_off()
+        # Positions -1 and 1 are the centres of the outer pixels, which reach half a pixel further.
+        edge = 1 + 1 / (picture.shape[0] - 1)
+        axes.imshow(picture, extent=(-edge, edge, edge, -edge))
+        hues = np.arange(len(positions)) * 0.618034 % 1  # neighbours far apart
+        points = axes.get_window_extent().width / axes.figure.dpi * 72
+        x, y = positions.T.numpy()
+        axes.scatter(x, y, c=hues, cmap="hsv", vmin=0, vmax=1, s=(points / 30) ** 2, edgecolors="black", linewidths=points / 200)
+
+    return draw
 
 
-def wheel_legend(full: float | None, cell: int) -> np.ndarray:
-    """The colour wheel: uint8 RGB `[cell, cell, 3]`; `full` is the length at its edge in pixels, None where pictures differ."""
-    line = line_height(cell)
-    side = cell - 2 * line
-    legend = np.full((cell, cell, 3), 255, np.uint8)
-    left = (cell - side) // 2
-    legend[:side, left : left + side] = to_pictures(colour_wheel(side)[None])[0]
-    image = Image.fromarray(legend)
-    text = "edge: as stated" if full is None else f"edge: {full:.3g} px or more"
-    text, font = fit_text(text, cell - 2 * MARGIN, font_size(line))
-    ImageDraw.Draw(image).text((cell / 2, cell - line), text, fill=TEXT, font=font, anchor="mm")
-    return np.asarray(image)
+def wheel_legend(full: float | None) -> "Callable[[Axes], None]":
+    """Draws the colour wheel; `full` is the length at its edge in pixels, None where pictures differ."""
+
+    def draw(axes: "Axes") -> None:
+        axes.imshow(to_pictures(colour_wheel(256)[None])[0], extent=(-1, 1, 1, -1))
+        axes.set(xlim=(-1.3, 1.3), ylim=(1.5, -1.1))
+        axes.set_axis_off()
+        text = "edge: as stated" if full is None else f"edge: {full:.3g} px or more"
+        axes.text(0, 1.25, text, ha="center", va="center", fontsize=axes.get_window_extent().width / axes.figure.dpi * 5)
+
+    return draw
 
 
-def ramp_legend(cell: int) -> np.ndarray:
-    """What the greys of occlusion maps mean: uint8 RGB `[cell, cell, 3]`."""
-    line = line_height(cell)
-    legend = np.full((cell, cell, 3), 255, np.uint8)
-    top, bottom, left, right = line // 2, cell - line, line // 2, line * 3 // 2
-    legend[top:bottom, left:right] = np.linspace(255, 0, bottom - top).round().astype(np.uint8)[:, None, None]
-    image = Image.fromarray(legend)
-    draw, beside = ImageDraw.Draw(image), right + line // 3
-    draw.rectangle((left - 1, top - 1, right, bottom), outline=TEXT)
-    for y, anchor, text in ((top, "lt", "1: visible"), (bottom, "lb", "0: hidden")):
-        text, font = fit_text(text, cell - beside - MARGIN, font_size(line))
-        draw.text((beside, y), text, fill=TEXT, font=font, anchor=anchor)
-    return np.asarray(image)
+def ramp_legend(axes: "Axes") -> None:
+    """Draws what the greys of occlusion maps mean."""
+    axes.imshow(np.linspace(1, 0, 256)[:, None], cmap="gray", extent=(0, 0.15, 0, 1), aspect="auto")
+    axes.set(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1))
+    axes.set_axis_off()
+    for y, text in ((1, "1: visible"), (0, "0: hidden")):
+        axes.text(0.22, y, text, va="center", fontsize=axes.get_window_extent().width / axes.figure.dpi * 5)
+
+
+def _rows(footage: Footage, steps: MotionSteps, title: str, cell: int) -> list[Row]:
+    scale, change_scales = full_colour(steps.displacements), [full_colour([field]) for field in steps.changes]
+    flows = [_flow_cell(field, scale, cell) for field in steps.displacements]
+    changes: list[Cell] = [_flow_cell(field, own, cell) for field, own in zip(steps.changes, change_scales, strict=True)]
+    occlusions = [_occlusion_cell(field, cell) for field in steps.occlusions]
+    sizes = [f"{field.shape[-1]}x{field.shape[-2]}" for field in steps.displacements]
+    numbers = range(1, len(flows))
+    source = keypoint_picture(footage.source, steps.source_keypoints)
+    driving = keypoint_picture(footage.clip[footage.frame], steps.driving_keypoints)
+    flow_captions = [f"coarse flow, {sizes[0]}", *(f"flow {number}, {sizes[number]}" for number in numbers)]
+    change_captions = [f"change {number}, edge {own:.3g} px" for number, own in enumerate(change_scales, start=1)]
+    if changes:
+        changes, change_captions = [*changes, wheel_legend(None)], [*change_captions, "change of the flow"]
+    return [
+        Row(
+            [source, *flows, wheel_legend(scale)],
+            title=title,
+            captions=["source, keypoints", *flow_captions, "from driving to source"],
+        ),
+        Row(
+            [driving, steps.coarse_result, *changes],
+            captions=["driving, keypoints", "coarse motion alone", *change_captions],
+        ),
+        Row(
+            [steps.result, *occlusions, ramp_legend],
+            captions=["result", "coarse occlusion", *(f"occlusion {number}" for number in numbers), "occlusion"],
+        ),
+    ]
 
 
 def _flow_cell(displacement: Tensor, full: float, cell: int) -> np.ndarray:
-    return to_pictures(displacement_colours(enlarge(displacement, cell)[None], full))[0]
+    return to_pictures(displacement_colours(resize(displacement[None], (cell, cell)), full))[0]
 
 
 def _occlusion_cell(occlusion: Tensor, cell: int) -> np.ndarray:
-    return to_pictures(enlarge(occlusion[None], cell).expand(3, -1, -1)[None])[0]
-
-
-def _size(field: Tensor) -> str:
-    return f"{field.shape[-1]}x{field.shape[-2]}"
-
-
-def _distinct(count: int) -> list[tuple[int, int, int]]:
-    """So many saturated colours, neighbours far apart."""
-    hues = (np.arange(count) * 0.618034 % 1 * 180).astype(np.uint8)
-    hsv = np.stack([hues, np.full_like(hues, 200), np.full_like(hues, 255)], axis=-1)[None]
-    return [tuple(int(value) for value in colour) for colour in cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0]]  # type: ignore[misc]
+    return to_pictures(resize(occlusion[None, None], (cell, cell)).expand(-1, 3, -1, -1))[0]

@@ -6,49 +6,43 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mrfa.evaluation.figures.shots import Shot, read_shot
-from mrfa.evaluation.picture_grid import Row, draw_grid
-from mrfa.evaluation.subjects import NetworkSubject, Subject, load_subject
+from mrfa.evaluation.figures.examples import Example, read_example
+from mrfa.evaluation.figures.grid import Row, draw_grid
+from mrfa.evaluation.methods import Compute, Method, load_method, model_label
 
 
-class Method(NamedTuple):
-    """A column of a figure.
-
-    Attributes:
-        label: its title.
-        subject: makes its pictures.
-    """
+class Column(NamedTuple):
+    """A method under its title."""
 
     label: str
-    subject: Subject
+    method: Method
 
 
-def load_methods(models: Sequence[str], *, relative: bool, device: str = "cpu") -> list[Method]:
-    """Methods from `[LABEL=]MODEL`: a model folder, the name of a bundled model, or a folder of result videos.
+def load_columns(models: Sequence[str], compute: Compute = Compute(), *, relative: bool) -> list[Column]:  # noqa: B008
+    """Methods from `[LABEL=]MODEL`, see `load_method`; without a label a method is called as its folder, see `model_label`.
 
     Args:
-        models: one or more. Without a label a method is called as its folder, or, where that is called `model` as in the
-            folder of a training run, as the folder that it lies in.
+        models: one or more.
+        compute: how networks compute.
         relative: of the networks' motion.
-        device: where the networks compute.
 
     Raises:
         InputError: there is no such model.
     """
-    methods = []
+    columns = []
     for text in models:
         label, equals, model = text.partition("=")
         if not equals or Path(text).exists():
-            label, model = _label(text), text
-        methods.append(Method(label, load_subject(model, device, relative=relative)))
-    return methods
+            label, model = model_label(text), text
+        columns.append(Column(label, load_method(model, compute, relative=relative)))
+    return columns
 
 
-def draw_results(shots: Sequence[Shot], methods: Sequence[Method], *, coarse: bool = False, cell: int = 192) -> np.ndarray:
-    """A row a shot: source, driving frame, and the result of each method.
+def draw_results(examples: Sequence[Example], columns: Sequence[Column], *, coarse: bool = False, cell: int = 192) -> np.ndarray:
+    """A row an example: source, driving frame, and the result of each method.
 
     Args:
-        shots, methods: at least one of each.
+        examples, columns: at least one of each.
         coarse: before each network's result show that of its coarse motion alone.
         cell: side of each picture in pixels.
 
@@ -58,29 +52,20 @@ def draw_results(shots: Sequence[Shot], methods: Sequence[Method], *, coarse: bo
     Raises:
         InputError: a clip cannot be read, or a method has no result of it.
     """
-    columns = ["source", "driving"]
-    for method in methods:
-        columns += [f"{method.label}, coarse", method.label] if _has_coarse(method, coarse) else [method.label]
-    return draw_grid([_row(shot, methods, coarse) for shot in shots], columns=columns, cell=cell)
+    titles = ["source", "driving"]
+    for label, method in columns:
+        titles += [f"{label}, coarse", label] if coarse and method.has_coarse else [label]
+    return draw_grid([_row(example, columns, coarse) for example in examples], columns=titles, cell=cell)
 
 
-def _row(shot: Shot, methods: Sequence[Method], coarse: bool) -> Row:
-    sizes = sorted({method.subject.size for method in methods}, reverse=True)
-    shown = read_shot(shot, sizes[0])
+def _row(example: Example, columns: Sequence[Column], coarse: bool) -> Row:
+    sizes = sorted({column.method.size for column in columns}, reverse=True)
+    shown = read_example(example, sizes[0])
     # The frame that differs most may be another one at another size, but all methods show the same.
-    footage = {sizes[0]: shown} | {size: read_shot(shot._replace(frame=shown.frame), size) for size in sizes[1:]}
+    footage = {sizes[0]: shown} | {size: read_example(example._replace(frame=shown.frame), size) for size in sizes[1:]}
     results = []
-    for method in methods:
-        source, clip, frame = footage[method.subject.size]
-        made = method.subject.pictures(shot.trial, source, clip, [frame])
-        results += [made[name][0] for name in (("coarse", "result") if _has_coarse(method, coarse) else ("result",))]
-    return Row([shown.source, shown.clip[shown.frame], *results], title=f"{shot.trial.name}, frame {shown.frame}")
-
-
-def _has_coarse(method: Method, coarse: bool) -> bool:
-    return coarse and isinstance(method.subject, NetworkSubject)
-
-
-def _label(model: str) -> str:
-    path = Path(model).absolute()
-    return path.parent.name if path.name == "model" else path.name
+    for _, method in columns:
+        source, clip, frame = footage[method.size]
+        made = method.pictures(example.trial, source, clip, [frame])
+        results += [made[name][0] for name in (("coarse", "result") if coarse and method.has_coarse else ("result",))]
+    return Row([shown.source, shown.clip[shown.frame], *results], title=f"{example.trial.name}, frame {shown.frame}")

@@ -1,0 +1,151 @@
+"""L1, PSNR and SSIM of generated against true frames, over the whole picture or in the face, and the face's sharpness."""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from mrfa.data.landmarks import face_box
+from mrfa.evaluation.metrics.landmarks import FaceMesh
+from mrfa.evaluation.metrics.metric import Frames, Measure, MetricUnavailableError, per_frame
+
+# Equal pictures would have an infinite PSNR, which no mean survives: 100 dB is the most that is given.
+LEAST_SQUARED_ERROR = 1e-10
+# Side of the window of SSIM: smaller faces have none of these metrics.
+SMALLEST_BOX = 11
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+# In cycles a pixel, of the faster of both directions: what a blur takes away first, and what lies next to the Nyquist frequency
+# of 0.5, where portraits have next to nothing and checkerboards and saw-teeth have all.
+MIDDLE_BAND = (0.12, 0.3)
+TOP_BAND = (0.42, 0.5)
+
+
+class Box(NamedTuple):
+    """Whole pixels of a picture: columns `x0` to `x1`, rows `y0` to `y1`, the ends excluded."""
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+
+    def crop(self, picture: np.ndarray) -> np.ndarray:
+        """A picture `[H, W, 3]` to the pixels inside."""
+        return picture[self.y0 : self.y1, self.x0 : self.x1]
+
+
+def pixel_box(box: tuple[float, float, float, float], height: int, width: int) -> Box | None:
+    """The pixels that a box touches, inside the picture.
+
+    Args:
+        box: (x0, y0, x1, y1) in pixels, where whole numbers are pixel centres.
+        height, width: of the picture.
+
+    Returns:
+        The box, or None where less of it lies in the picture than 11 x 11 pixels.
+    """
+    x0, y0 = max(math.floor(box[0] + 0.5), 0), max(math.floor(box[1] + 0.5), 0)
+    x1, y1 = min(math.floor(box[2] + 0.5) + 1, width), min(math.floor(box[3] + 0.5) + 1, height)
+    return None if min(x1 - x0, y1 - y0) < SMALLEST_BOX else Box(x0, y0, x1, y1)
+
+
+def find_face(picture: np.ndarray, faces: FaceMesh) -> Box | None:
+    """The box around the face of a uint8 RGB picture `[H, W, 3]`, or None where there is none or a tiny one."""
+    landmarks = faces(picture)
+    return None if landmarks is None else pixel_box(face_box(landmarks), *picture.shape[:2])
+
+
+def l1(picture: np.ndarray, truth: np.ndarray) -> float:
+    """Mean absolute difference of uint8 pictures, as of values in [0, 1]."""
+    return float(np.abs(picture.astype(np.int16) - truth).mean()) / 255
+
+
+def squared_error(picture: np.ndarray, truth: np.ndarray) -> float:
+    """Mean squared difference of uint8 pictures, as of values in [0, 1]."""
+    return float(np.square(picture.astype(np.int32) - truth).mean()) / 255**2
+
+
+def ssim(picture: np.ndarray, truth: np.ndarray) -> float:
+    """Structural similarity (Wang et al. 2004): 11 x 11 Gaussian window of sigma 1.5, mean over the colour channels."""
+    from skimage.metrics import structural_similarity
+
+    options = {"channel_axis": 2, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(structural_similarity(picture, truth, data_range=255, **options))
+
+
+def ssim_measure(faces: FaceMesh | None = None) -> Measure:
+    """SSIM of whole pictures, or in the true picture's face box.
+
+    Raises:
+        MetricUnavailableError: scikit-image is absent.
+    """
+    try:
+        import skimage.metrics  # noqa: F401
+    except ImportError:
+        raise MetricUnavailableError("needs scikit-image: pip install 'mrfa[evaluate]'") from None
+    return per_frame(ssim) if faces is None else in_face(ssim, faces)
+
+
+def psnr(errors: Measure, variant: str) -> Measure:
+    """PSNR in dB from mean squared errors a frame.
+
+    Of a clip's mean error, so that one bad frame counts as what it is and equal frames are no infinity. The paper's figures
+    average the PSNR of single frames instead, which is never less and rewards what is nearly still.
+    """
+
+    def decibels(frames: Frames) -> np.ndarray:
+        found = errors(frames)
+        if variant != "paper" and np.isfinite(found).any():
+            found = np.where(np.isfinite(found), np.nanmean(found), math.nan)
+        return -10 * np.log10(np.maximum(found, LEAST_SQUARED_ERROR))
+
+    return decibels
+
+
+def in_face(compare: Callable[[np.ndarray, np.ndarray], float], faces: FaceMesh) -> Measure:
+    """A comparison of pictures in the true picture's face box; NaN where that shows no face."""
+
+    def compared(picture: np.ndarray, truth: np.ndarray) -> float:
+        box = find_face(truth, faces)
+        return math.nan if box is None else compare(box.crop(picture), box.crop(truth))
+
+    return per_frame(compared)
+
+
+def band_energy(picture: np.ndarray, band: tuple[float, float]) -> float:
+    """Energy of a band of frequencies in the luminance of a uint8 picture `[H, W, 3]`, a pixel, of values in [0, 1].
+
+    A Hann window keeps the borders out of the spectrum. The frequency is the larger one of both directions', in cycles a pixel,
+    so that stripes along either axis and checkerboards all have 0.5.
+    """
+    luminance = picture @ LUMINANCE / 255
+    window = np.outer(np.hanning(picture.shape[0] + 2)[1:-1], np.hanning(picture.shape[1] + 2)[1:-1])
+    spectrum = np.abs(np.fft.fft2((luminance - luminance.mean()) * window)) ** 2
+    rows, columns = (np.abs(np.fft.fftfreq(side)) for side in picture.shape[:2])
+    frequency = np.maximum(rows[:, None], columns[None])
+    inside = (frequency >= band[0]) & (frequency <= band[1])
+    return float(spectrum[inside].sum() / (spectrum.size * np.square(window).sum()))
+
+
+def band_share(band: tuple[float, float], faces: FaceMesh) -> Measure:
+    """A band's energy in the generated face as a share of the true face's, or cross-identity of the portrait's; 1 is like it.
+
+    The share is of the mean over the clip's true frames: a single frame blurred by motion has next to no energy and would make
+    any share of it meaningless. The face box is the true picture's; cross-identity each picture has its own.
+    """
+
+    def energy(picture: np.ndarray, shown: np.ndarray) -> float:
+        box = find_face(shown, faces)
+        return math.nan if box is None else band_energy(box.crop(picture), band)
+
+    def share(frames: Frames) -> np.ndarray:
+        if frames.cross_identity:
+            reference = energy(frames.source, frames.source)
+            found = [energy(picture, picture) for picture in frames.generated]
+        else:
+            known = [value for frame in frames.driving if math.isfinite(value := energy(frame, frame))]
+            reference = float(np.mean(known)) if known else math.nan
+            found = [energy(picture, frame) for picture, frame in zip(frames.generated, frames.driving, strict=True)]
+        return np.array(found) / max(reference, 1e-12)
+
+    return share
