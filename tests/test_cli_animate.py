@@ -90,7 +90,10 @@ def test_animate_keeps_time_stamps_and_pastes_back(
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
-def test_job_is_the_animator_frame_by_frame(model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("options", [{}, {"adapt_scale": True}, {"relative": False}])
+def test_job_is_the_animator_frame_by_frame(
+    options: dict[str, bool], model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What reaches the writer is what the animator makes of the crops, pasted into the portrait."""
     written: list[np.ndarray] = []
     original = VideoWriter.write
@@ -101,7 +104,8 @@ def test_job_is_the_animator_frame_by_frame(model: Path, clip: Path, tmp_path: P
 
     monkeypatch.setattr(VideoWriter, "write", write)
     seen: list[tuple[str, int, int | None]] = []
-    result = animate_file(ASTRONAUT, clip, tmp_path / "out.mp4", model=model, on_progress=lambda *state: seen.append(state))
+    output = tmp_path / "out.mp4"
+    result = animate_file(ASTRONAUT, clip, output, model=model, on_progress=lambda *state: seen.append(state), **options)  # type: ignore[arg-type]
     assert result == job.JobResult(7, [])
     assert seen == [("finding the face", i, 7) for i in range(1, 8)] + [("animating", i, 7) for i in range(1, 8)]
 
@@ -110,7 +114,8 @@ def test_job_is_the_animator_frame_by_frame(model: Path, clip: Path, tmp_path: P
     place, box = find_face_crop(portrait), find_clip_crop(VideoReader(clip))
     source = animator.encode(crop_image(portrait, place, 64))
     canvas = Portrait(portrait, place)
-    expected = [canvas.paste(p) for p in animator.animate(source, [crop_image(f.image, box, 64) for f in VideoReader(clip)])]
+    crops = [crop_image(frame.image, box, 64) for frame in VideoReader(clip)]
+    expected = [canvas.paste(picture) for picture in animator.animate(source, crops, **options)]
     assert len(written) == 7
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(written, expected, strict=True)) <= 1
 

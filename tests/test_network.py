@@ -171,6 +171,14 @@ def test_part_flow_follows_equation_1() -> None:
     assert torch.allclose(flow, expected, atol=1e-5)
 
 
+def test_mixed_precision_leaves_part_flows_alone() -> None:
+    torch.manual_seed(0)
+    source, driving = (Keypoints(torch.rand(2, 5, 2) - 0.5, torch.eye(2) + 0.1 * torch.randn(2, 5, 2, 2)) for _ in range(2))
+    expected = affine_part_flows(source, driving, 6, 7)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(affine_part_flows(source, driving, 6, 7), expected)
+
+
 def _volume(radius: int = 1) -> tuple[CorrelationVolume, torch.Tensor, torch.Tensor]:
     driving, source = torch.randn(1, 5, 8, 8), torch.randn(1, 5, 8, 8)
     return CorrelationVolume(driving, source, radius=radius, pyramid_levels=1), driving, source
