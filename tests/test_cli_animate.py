@@ -1,5 +1,6 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
@@ -335,6 +336,12 @@ def test_a_template_of_another_model_is_refused(model: Path, clip: Path, tiny_co
     extract_motion(clip, template, model=model, driving_crop="none")
     with pytest.raises(InputError, match=r"motion\.safetensors was made with another model's keypoints"):
         animate_file(ASTRONAUT, template, tmp_path / "out.mp4", model=tmp_path / "other")
+    fewer = MotionTemplate.load(template)
+    replace(fewer, positions=fewer.positions[:, :5], affine=None).save(tmp_path / "fewer.safetensors")
+    with pytest.raises(
+        InputError, match=r"expected keypoints \[B, 28, 2\] with affine maps .*got \[B, 5, 2\] with no affine maps"
+    ):
+        animate_file(ASTRONAUT, tmp_path / "fewer.safetensors", tmp_path / "out.mp4", model=model)
     with pytest.raises(InputError, match="leave the driving crop out"):
         animate_file(ASTRONAUT, template, tmp_path / "out.mp4", model=model, driving_crop="none")
     assert not (tmp_path / "out.mp4").exists()

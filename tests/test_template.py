@@ -85,6 +85,12 @@ def test_what_is_no_template(tmp_path: Path) -> None:
         ({"time_base": "0"}, "damaged"),
         ({"time_base": "1/0"}, "damaged"),
         ({"rate": "fast"}, "damaged"),
+        ({"time_base": "1e999999999"}, "damaged"),
+        ({"rate": "-25"}, "damaged"),
+        ({"time_base": f"1/{2**31}"}, "damaged"),
+        ({"pts": torch.tensor([0, 1, 2, 2**31 + 3])}, "damaged"),
+        ({"pts": torch.arange(4) + 2**60}, "damaged"),
+        ({"durations": torch.tensor([1, 1, 1, 2**40])}, "damaged"),
         ({"version": "99"}, "another version"),
     ],
 )

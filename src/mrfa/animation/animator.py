@@ -305,10 +305,10 @@ def check_kind(keypoints: Keypoints, expected: Keypoints) -> None:
     """Check that keypoints are of the number and the kind of others.
 
     Raises:
-        ValueError: they are not; says what they are.
+        InputError: they are not; says what they are.
     """
     if _kind(keypoints) != _kind(expected):
-        raise ValueError(f"expected keypoints {_kind(expected)}, as the portrait's are, got {_kind(keypoints)}")
+        raise InputError(f"expected keypoints {_kind(expected)}, as the portrait's are, got {_kind(keypoints)}")
 
 
 def _kind(keypoints: Keypoints) -> str:

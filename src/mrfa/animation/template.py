@@ -4,9 +4,11 @@ A driver enters the network only as keypoints and affine maps. These, with their
 mean something to the keypoint detector alone that made them, so the template carries that detector's fingerprint.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -22,6 +24,9 @@ FORMAT = "mrfa-motion"
 VERSION = "1"
 SUFFIX = ".safetensors"
 UNKNOWN_DURATION = -1
+# What fits into the 32 bits that mp4 has for a time scale and for the time between two frames; and a bound for time itself.
+LARGEST = 2**31 - 1
+LATEST = 2**53
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,8 @@ class MotionTemplate:
                 affine=tensors["affine"].float() if "affine" in tensors else None,
                 pts=[int(value) for value in tensors["pts"]],
                 durations=[None if value < 0 else int(value) for value in tensors["durations"].tolist()],
-                time_base=Fraction(metadata["time_base"]),
-                rate=Fraction(metadata["rate"]),
+                time_base=_fraction(metadata["time_base"]),
+                rate=_fraction(metadata["rate"]),
                 fingerprint=metadata["detector"],
             )
         except (KeyError, ValueError, ZeroDivisionError) as error:
@@ -133,12 +138,25 @@ class MotionTemplate:
             raise InputError(f"{path} holds no frames")
         fits = self.positions.ndim == 3 and self.positions.shape[0] == frames and self.positions.shape[2] == 2
         fits = fits and len(self.durations) == frames and self.time_base > 0 and self.rate > 0
+        fits = fits and all(duration is None or duration <= LARGEST for duration in self.durations)
+        fits = fits and all(abs(value) <= LATEST for value in (self.pts[0], self.pts[-1]))
+        fits = fits and all(0 < later - earlier <= LARGEST for earlier, later in pairwise(self.pts))
         if self.affine is not None:
             fits = fits and self.affine.shape == (*self.positions.shape, 2)
         values = [self.positions] if self.affine is None else [self.positions, self.affine]
         fits = fits and all(bool(value.isfinite().all()) for value in values)
-        if not fits or any(later <= earlier for earlier, later in zip(self.pts, self.pts[1:], strict=False)):
+        if not fits:
             raise InputError(f"{path} is a damaged motion template: make it again with  mrfa motion")
+
+
+def _fraction(text: str) -> Fraction:
+    """A fraction as `save` writes it; its own parser would also take 1e999999999, and never come back."""
+    if re.fullmatch(r"\d{1,10}(/\d{1,10})?", text) is None:
+        raise ValueError(f"'{text[:24]}' is no fraction")
+    value = Fraction(text)
+    if max(value.numerator, value.denominator) > LARGEST:
+        raise ValueError(f"{text} is out of range")
+    return value
 
 
 def stack_keypoints(keypoints: Iterable[Keypoints]) -> Keypoints:
