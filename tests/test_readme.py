@@ -74,6 +74,7 @@ def test_python(example: str) -> None:
     names: dict[str, object] = {}
     exec(example, names)
     image = names["image"]
+    assert Path("result.mp4").is_file()
     assert isinstance(image, np.ndarray) and image.shape == (64, 64, 3) and image.dtype == np.uint8
 
 
@@ -91,6 +92,6 @@ def test_command(line: str) -> None:
 
 
 def test_no_example_is_overlooked() -> None:
-    assert len(EXAMPLES) >= 1 and len(COMMANDS) >= 8
+    assert len(EXAMPLES) >= 1 and len(COMMANDS) >= 10
     assert {language for language, _ in BLOCKS} == {"sh", "python"}
     assert [line for line in LINES if line not in COMMANDS and not line.startswith(OTHERS)] == []

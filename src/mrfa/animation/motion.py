@@ -74,10 +74,3 @@ def hull_areas(positions: Tensor) -> Tensor:
     upper = heights.masked_fill(~passes, -torch.inf).amax((1, 2))
     lower = heights.masked_fill(~passes, torch.inf).amin((1, 2))
     return torch.trapezoid(upper - lower, x, dim=-1)
-
-
-def transfer_motion(
-    source: Keypoints, driving: Keypoints, initial: Keypoints, *, relative: bool = True, adapt_scale: bool = False
-) -> Keypoints:
-    """Keypoints that move the source as the driver moves: by `RelativeMotion`, or the driver's as they are."""
-    return RelativeMotion(source, initial, adapt_scale)(driving) if relative else driving
