@@ -231,6 +231,12 @@ def test_misuse_is_told_at_the_call(animator: Animator, source: Source) -> None:
             animator.animate(source, [good], initial=wrong)
         with pytest.raises(ValueError, match=message):
             animator.step(source, wrong)
+    with pytest.raises(ValueError, match=r"keypoints of one frame, .* got those of 2"):
+        animator.animate(source, [animator.detect([good, good])])
+    stream = Animator(animator.network, batch_size=1).animate(source, [good, keypoints, fewer])
+    assert [next(stream).shape for _ in range(2)] == [(64, 64, 3)] * 2
+    with pytest.raises(mrfa.InputError, match="as the portrait's are"):
+        next(stream)
     with pytest.raises(ValueError, match="for relative motion"):
         animator.animate(source, [good], relative=False, adapt_scale=True)
     with pytest.raises(ValueError, match="give these, not keypoints"):

@@ -36,7 +36,7 @@ class Animator:
     is taken, and resized to the network's size.
 
     Args:
-        network: is put into evaluation mode.
+        network: is put into evaluation mode, and onto the device.
         device: where to compute; None: where the network is.
         dtype: of the convolutions, `fp32` (None), `bf16` or `fp16`, or torch's names; positions and flows are always float32.
         compile: compile the network with `torch.compile`, which takes its time at the first pictures.
@@ -223,10 +223,8 @@ class Animator:
             initial = self._moved(initial)
         remaining = iter(frames)
         first = next(remaining, None)
-        if isinstance(first, Keypoints):
-            check_kind(first, source.keypoints)
-        elif first is not None:
-            check_picture(first)
+        if first is not None:
+            _check_frame(first, source)
         begun = chain(() if first is None else (first,), remaining)
         images = self._animated(source, begun, relative=relative, adapt_scale=adapt_scale, initial=initial)
         pictures = chain.from_iterable(images) if isinstance(first, Tensor) else chain.from_iterable(map(_to_arrays, images))
@@ -244,6 +242,8 @@ class Animator:
         """`[B, S, 3, size, size]` for every `batch_size` frames."""
         transfer = None if initial is None else RelativeMotion(source.keypoints, initial, adapt_scale)
         while batch := list(islice(frames, self.batch_size)):
+            for frame in batch:
+                _check_frame(frame, source)
             driving = self.detect(batch)
             if relative and transfer is None:
                 transfer = RelativeMotion(source.keypoints, driving, adapt_scale)
@@ -299,6 +299,16 @@ def pick_batch_size(batch_size: int | None, device: torch.device) -> int:
     if batch_size < 1:
         raise InputError(f"the batch size must be at least 1, got {batch_size}")
     return batch_size
+
+
+def _check_frame(frame: Picture | Keypoints, source: Source) -> None:
+    """Check that a driving frame is one picture, or keypoints of one frame that go with a source's."""
+    if isinstance(frame, Keypoints):
+        check_kind(frame, source.keypoints)
+        if frame.positions.shape[0] != 1:
+            raise ValueError(f"expected keypoints of one frame, [1, K, 2], got those of {frame.positions.shape[0]}")
+    else:
+        check_picture(frame)
 
 
 def check_kind(keypoints: Keypoints, expected: Keypoints) -> None:
