@@ -20,7 +20,7 @@ def test_public_names() -> None:
 @pytest.mark.parametrize("module", ["mrfa", "mrfa.cli"])
 def test_heavy_packages_are_imported_on_first_use(module: str) -> None:
     """So that `mrfa --help` comes at once."""
-    heavy = ("torch", "numpy", "cv2", "av", "mediapipe", "pydantic")
+    heavy = ("torch", "numpy", "cv2", "av", "mediapipe", "lightning")
     code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
