@@ -79,9 +79,7 @@ def animate_file(
     box = picture_crop(portrait, source_crop, source)
     encoded = animator.encode(crop_image(portrait, box, animator.size))
     driver.prepare(animator, on_progress)
-    canvas = Canvas(
-        portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=compare and driver.has_pictures
-    )
+    canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
     transfer: RelativeMotion | None = None
     done = 0
     frames = driver.frames(animator.size, canvas.panel_height)
