@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mrfa.config import Config, load_config
 from mrfa.network.model import Network
+from mrfa.training.config import Config, load_config
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

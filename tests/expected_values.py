@@ -20,7 +20,7 @@ from mrfa.network.model import Network, Output
 FILE = Path(__file__).with_suffix(".safetensors")
 # Not square, so that x and y cannot be taken for one another.
 HEIGHT, WIDTH = 64, 96
-CONVENTIONS = {"corner_aligned": "none", "official": "official"}
+COORDINATES = ("half_pixel", "corner_aligned", "official")
 TINY: dict[str, Any] = {
     "image_size": 64,
     "coarse": {"width": 4, "max_width": 16, "blocks": 2},
@@ -63,7 +63,7 @@ KINDS: dict[str, dict[str, Any]] = {
     },
 }
 CASES = [
-    f"{kind}/{conventions}" for kind in KINDS for conventions in CONVENTIONS if (kind, conventions) != ("bundled", "official")
+    f"{kind}/{coordinates}" for kind in KINDS for coordinates in COORDINATES if (kind, coordinates) != ("bundled", "official")
 ]
 # A driver's background that moved, for the priors that know of it.
 BACKGROUND = torch.tensor([[0.95, 0.06, 0.1], [-0.04, 1.05, -0.08], [0.0, 0.0, 1.0]])
@@ -74,8 +74,8 @@ GAINS = {"affine_head": 0.3, "pose_head.6": 0.1, "structure.source.head": 4.0, "
 
 def compute(case: str) -> dict[str, Tensor]:
     """What one network computes from a batch of two pairs: of each output the mean, the deviation and some of its values."""
-    kind, conventions = case.split("/")
-    network = Network(NetworkConfig.model_validate({**TINY, "compatibility": CONVENTIONS[conventions], **KINDS[kind]})).eval()
+    kind, coordinates = case.split("/")
+    network = Network(NetworkConfig.model_validate({**TINY, "coordinates": coordinates, **KINDS[kind]})).eval()
     network.load_state_dict({name: _filled(name, value) for name, value in network.state_dict().items()})
     source, driving = (torch.stack([_picture(2 * pair + side) for pair in range(2)]) for side in range(2))
     with torch.no_grad():

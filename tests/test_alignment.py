@@ -3,11 +3,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mrfa.config import Config
 from mrfa.network.alignment import align_background, away_from_face
 from mrfa.network.background import background_flow
-from mrfa.network.geometry import sample
+from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL, Conventions
 from mrfa.network.model import Network
+from mrfa.training.config import Config
 
 
 @pytest.fixture
@@ -28,31 +28,32 @@ def face() -> Tensor:
     return torch.rand(1, 20, 2) * 0.5 - 0.25
 
 
-def _moved(picture: Tensor, affine: Tensor) -> Tensor:
-    return sample(picture, background_flow(affine, 128, 128), padding="border")
+def _moved(picture: Tensor, affine: Tensor, conventions: Conventions) -> Tensor:
+    return conventions.sample(picture, background_flow(affine, (128, 128), conventions), padding="border")
 
 
-def test_finds_the_motion_of_the_background(picture: Tensor, affine: Tensor, face: Tensor) -> None:
-    found = align_background(picture, _moved(picture, affine), face, face)
+@pytest.mark.parametrize("conventions", [CORNER_ALIGNED, HALF_PIXEL])
+def test_finds_the_motion_of_the_background(picture: Tensor, affine: Tensor, face: Tensor, conventions: Conventions) -> None:
+    found = align_background(picture, _moved(picture, affine, conventions), face, face, conventions)
     # A hundredth is half a pixel of 128.
     assert torch.allclose(found, affine, atol=4e-3)
 
 
 def test_does_not_follow_the_face(picture: Tensor, affine: Tensor, face: Tensor) -> None:
-    driving = _moved(picture, affine)
+    driving = _moved(picture, affine, HALF_PIXEL)
     driving[..., 40:88, 40:88] = torch.roll(picture, 6, dims=3)[..., 40:88, 40:88]
-    assert torch.allclose(align_background(picture, driving, face, face), affine, atol=6e-3)
+    assert torch.allclose(align_background(picture, driving, face, face, HALF_PIXEL), affine, atol=6e-3)
 
 
 def test_nothing_to_see_is_no_motion(face: Tensor) -> None:
     plain = torch.full((1, 3, 128, 128), 0.5)
-    assert torch.allclose(align_background(plain, plain, face, face), torch.eye(3)[None])
+    assert torch.allclose(align_background(plain, plain, face, face, HALF_PIXEL), torch.eye(3)[None])
     strange = torch.full_like(plain, torch.nan)
-    assert torch.equal(align_background(strange, plain, face, face), torch.eye(3)[None])
+    assert torch.equal(align_background(strange, plain, face, face, HALF_PIXEL), torch.eye(3)[None])
 
 
 def test_weight_is_low_among_the_keypoints(face: Tensor) -> None:
-    weight = away_from_face(face, 64)
+    weight = away_from_face(face, 64, HALF_PIXEL)
     assert weight.shape == (1, 1, 64, 64)
     assert weight[0, 0, 32, 32] < 0.01 and weight[0, 0, 0, 0] > 0.99
 

@@ -9,9 +9,9 @@ from conftest import tiny_preset
 
 import mrfa
 from mrfa.animation.animator import Animator, pick_device
-from mrfa.config import Config
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network, Output, Source
+from mrfa.training.config import Config
 from mrfa.weights import save_model
 
 
@@ -276,7 +276,7 @@ def test_the_default_device_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_from_pretrained(tiny_network: Network, tiny_config: Config, tmp_path: Path) -> None:
-    save_model(tiny_network, tiny_config, tmp_path / "tiny", "card")
+    save_model(tiny_network, tmp_path / "tiny", "card")
     animator = mrfa.Animator.from_pretrained(tmp_path / "tiny", device="cpu", dtype="bf16", batch_size=3)
     assert (animator.size, animator.dtype, animator.batch_size) == (64, torch.bfloat16, 3)
     assert animator.fingerprint == Animator(tiny_network).fingerprint

@@ -17,11 +17,11 @@ from mrfa.animation.crop import crop_image, find_clip_crop, find_face_crop, pars
 from mrfa.animation.job import animate_file, extract_motion
 from mrfa.animation.template import MotionTemplate
 from mrfa.cli import main
-from mrfa.config import Config
 from mrfa.data.images import read_image, write_image
 from mrfa.data.video import Frame, VideoReader, VideoWriter
 from mrfa.errors import InputError
 from mrfa.network.model import Network
+from mrfa.training.config import Config
 from mrfa.weights import save_model
 
 ASTRONAUT = Path(str(resources.files("mrfa"))) / "assets" / "astronaut.jpg"
@@ -32,7 +32,7 @@ PTS = [400, 1000, 1400, 2600, 3000, 3333, 4000]
 def model(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(Network(tiny_config.network).eval(), tiny_config, folder, "card")
+    save_model(Network(tiny_config.network).eval(), folder, "card")
     return folder
 
 
@@ -331,7 +331,7 @@ def test_until_the_drivers_face_appears_the_portrait_keeps_its_pose(model: Path,
 
 def test_a_template_of_another_model_is_refused(model: Path, clip: Path, tiny_config: Config, tmp_path: Path) -> None:
     torch.manual_seed(1)
-    save_model(Network(tiny_config.network).eval(), tiny_config, tmp_path / "other", "card")
+    save_model(Network(tiny_config.network).eval(), tmp_path / "other", "card")
     template = tmp_path / "motion.safetensors"
     extract_motion(clip, template, model=model, driving_crop="none")
     with pytest.raises(InputError, match=r"motion\.safetensors was made with another model's keypoints"):

@@ -2,29 +2,30 @@ from pathlib import Path
 
 import pytest
 
-from mrfa.config import dump_config, load_config, parse_overrides, preset_names
+from mrfa.config import parse_overrides, preset_names
 from mrfa.errors import InputError
+from mrfa.training.config import dump_config, load_config
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_loads_and_survives_a_round_trip(name: str, tmp_path: Path) -> None:
     config = load_config(name)
-    (tmp_path / "config.yaml").write_text(dump_config(config))
-    assert load_config(tmp_path) == config
+    (tmp_path / "mine.yaml").write_text(dump_config(config))
+    assert load_config(tmp_path / "mine.yaml") == config
 
 
 @pytest.mark.parametrize(
     ("setting", "words"),
     [
         ("network.detector.keypoint=3", "network.detector.keypoint: unknown key"),
-        ("network.image_size=100", "multiple of 32"),
-        ("training.image_size=96", "too small for the correlation"),
+        ("network.image_size=160", "multiples of 128, got 160x160"),
+        ("training.image_size=320", "multiples of 128, got 320x320"),
         ("network.refinement.iterations=7", "network.refinement.iterations"),
         ("training.batch_size=many", "training.batch_size"),
         ("network.detector.kind=rigid", "network.detector: kind must be one of affine, thin_plate, transformer"),
         ("network.detector.residual_levels=6", "residual_levels is 6: 4 blocks have 5 sizes"),
         ("network.motion=non_prior", "no affine maps to correct: set detector.pose_width to 0"),
-        ("network.correlation.pyramid_levels=6", "too small for the pyramid"),
+        ("network.correlation.pyramid_levels=6", "multiples of 1024, got 256x256"),
         ("network.motion=none", "network.motion"),
         ("nonsense", "KEY=VALUE"),
     ],

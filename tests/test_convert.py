@@ -26,7 +26,7 @@ def tiny(prior: str, **settings: object) -> Network:
     """A tiny network of the released models' structure."""
     torch.manual_seed(0)
     changes = {f"network__{name}": value for name, value in settings.items()}
-    return Network(tiny_preset(PRESETS[prior], network__compatibility="official", **changes).network).eval()
+    return Network(tiny_preset(PRESETS[prior], network__coordinates="official", **changes).network).eval()
 
 
 def checkpoint_of(network: Network, prior: str, *, prefix: str = "module.") -> dict[str, Tensor]:

@@ -14,7 +14,6 @@ from conftest import write_clip
 from typer.testing import CliRunner
 
 from mrfa.cli import app
-from mrfa.config import Config
 from mrfa.data.files import check_writable
 from mrfa.errors import InputError
 from mrfa.evaluation import evaluate as running
@@ -28,6 +27,7 @@ from mrfa.evaluation.sheet import write_sheet, write_strip
 from mrfa.evaluation.summary import bootstrap_interval, make_table, sum_up
 from mrfa.evaluation.trials import chosen_clips, cross_identity_trials
 from mrfa.network.model import Network
+from mrfa.training.config import Config
 from mrfa.weights import load_model, save_model
 
 PIXELS = ("L1", "PSNR", "SSIM")
@@ -40,7 +40,7 @@ def _settings(metrics: tuple[str, ...] = ("L1",), **more: Any) -> Settings:
 
 @pytest.fixture
 def model(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> str:
-    save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
+    save_model(tiny_network, tmp_path / "model", "# tiny")
     return str(tmp_path / "model")
 
 
@@ -118,7 +118,7 @@ def test_finished_trials_are_not_run_again(
     network = load_model(model)
     with torch.no_grad():
         next(network.parameters()).add_(1)
-    save_model(network, tiny_config, Path(model), "# trained on")
+    save_model(network, Path(model), "# trained on")
     evaluate(model, people, _settings(PIXELS), folder=out)
     assert len(asked) == 9  # other weights under the same name
 
@@ -295,7 +295,7 @@ def test_command(people: Path, model: str, tmp_path: Path) -> None:
 
 def test_real_clips(tiny_network: Network, tiny_config: Config, faces: Path, tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
-    save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
+    save_model(tiny_network, tmp_path / "model", "# tiny")
     steps: list[tuple[int, int]] = []
     names = ("face L1", "AKD (mediapipe)", "sharpness", "artefact", "lost faces (mediapipe)")
     settings = Settings(clips=2, frames_per_clip=2, metrics=names)

@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from mrfa.animation.animator import Animator
 from mrfa.cli import app
 from mrfa.cli_figures import SMALLEST_LABELLED
-from mrfa.config import Config
 from mrfa.data.clips import read_clip
 from mrfa.data.images import write_image
 from mrfa.errors import InputError
@@ -25,10 +24,11 @@ from mrfa.evaluation.figures.grid import GAP, Row, draw_grid, line_height
 from mrfa.evaluation.figures.results import load_columns
 from mrfa.evaluation.trials import cross_identity_trials
 from mrfa.network.coarse import CoarseMotion
-from mrfa.network.geometry import CONSISTENT, resize, to_flow
+from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network, Output
 from mrfa.network.refinement import Motion
+from mrfa.training.config import Config
 from mrfa.weights import save_model
 
 CELL = 64
@@ -37,7 +37,7 @@ LINE = line_height(CELL)
 
 @pytest.fixture
 def model(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> str:
-    save_model(tiny_network, tiny_config, tmp_path / "run" / "model", "# tiny")
+    save_model(tiny_network, tmp_path / "run" / "model", "# tiny")
     return str(tmp_path / "run" / "model")
 
 
@@ -60,12 +60,14 @@ def test_changes_are_the_residuals_of_the_iterations() -> None:
     steps = [torch.randn(1, 2, side, side) * 0.1 for side in (4, 8, 16, 32)]
     residual, flows = torch.zeros(1, 2, 1, 1), []
     for step in steps:
-        residual = resize(residual, step.shape[2:]) + step
-        flows.append(to_flow(resize(coarse, step.shape[2:]) + residual))
+        residual = CORNER_ALIGNED.resize(residual, step.shape[2:]) + step
+        flows.append(CORNER_ALIGNED.to_flow(CORNER_ALIGNED.resize(coarse, step.shape[2:]) + residual))
     nothing, points = torch.zeros(1, 1, 16, 16), Keypoints(torch.zeros(1, 1, 2), None)
     motion = Motion(flows, [nothing] * 4, flows[-1])
-    output = Output(torch.zeros(1, 3, 64, 64), points, points, CoarseMotion(to_flow(coarse), nothing, None), motion)
-    for found, expected in zip(flow_changes(output, CONSISTENT), steps, strict=True):
+    output = Output(
+        torch.zeros(1, 3, 64, 64), points, points, CoarseMotion(CORNER_ALIGNED.to_flow(coarse), nothing, None), motion
+    )
+    for found, expected in zip(flow_changes(output, CORNER_ALIGNED), steps, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
@@ -76,10 +78,10 @@ def test_motion_is_that_of_the_network(tiny_network: Network, people: Path) -> N
     images = [torch.from_numpy(footage.clip[i]).permute(2, 0, 1)[None] / 255 for i in (0, 3)]
     with torch.inference_mode():
         output = tiny_network(*images)
-    # Normalised positions -1 and 1 are the centres of the outer pixels: 63 pixels apart.
+    # Normalised positions -1 and 1 are the outer edges: 64 pixels apart.
     flows = [output.coarse.flow, *output.motion.flows]
     assert [tuple(field.shape[1:]) for field in steps.displacements] == [tuple(flow.shape[1:3]) for flow in flows]
-    last = to_flow(steps.displacements[-1][None] / 31.5)
+    last = HALF_PIXEL.to_flow(steps.displacements[-1][None] / 32)
     torch.testing.assert_close(last, output.motion.flows[-1], atol=1e-5, rtol=0)
     torch.testing.assert_close(steps.driving_keypoints, output.driving_keypoints.positions[0])
     assert np.abs(steps.result / 255 - output.image[0].permute(1, 2, 0).numpy()).max() < 1 / 255

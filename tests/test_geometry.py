@@ -3,22 +3,11 @@ import math
 import pytest
 import torch
 
-from mrfa.network.geometry import (
-    RandomTransform,
-    gaussian_heatmaps,
-    identity_grid,
-    invert_2x2,
-    pixel_scale,
-    resize,
-    sample,
-    to_displacement,
-    to_flow,
-    warp,
-)
+from mrfa.network.geometry import CORNER_ALIGNED, RandomTransform, invert_2x2
 
 
 def test_identity_grid_spans_pixel_centres() -> None:
-    grid = identity_grid(3, 5, torch.zeros(1))
+    grid = CORNER_ALIGNED.grid(3, 5, torch.zeros(1))
     assert grid[0, 0].tolist() == [-1, -1]
     assert grid[2, 4].tolist() == [1, 1]
     assert grid[1, 3].tolist() == [0.5, 0]
@@ -26,34 +15,34 @@ def test_identity_grid_spans_pixel_centres() -> None:
 
 def test_warp_by_nothing_changes_nothing() -> None:
     image = torch.rand(2, 3, 9, 11)
-    assert torch.allclose(warp(image, torch.zeros(2, 2, 9, 11)), image, atol=1e-6)
+    assert torch.allclose(CORNER_ALIGNED.warp(image, torch.zeros(2, 2, 9, 11)), image, atol=1e-6)
 
 
 def test_warp_shifts_by_whole_pixels() -> None:
     image = torch.rand(1, 1, 8, 8)
     displacement = torch.zeros(1, 2, 8, 8)
     displacement[:, 0] = 2
-    shifted = warp(image, displacement / pixel_scale((8, 8), image))
+    shifted = CORNER_ALIGNED.warp(image, displacement / CORNER_ALIGNED.pixel_scale((8, 8), image))
     assert torch.allclose(shifted[..., :6], image[..., 2:], atol=1e-5)
     assert torch.allclose(shifted[..., 6:], torch.zeros(()), atol=1e-5)
 
 
 def test_flow_and_displacement_are_inverse() -> None:
     displacement = torch.randn(2, 2, 6, 4)
-    assert torch.allclose(to_displacement(to_flow(displacement)), displacement, atol=1e-6)
+    assert torch.allclose(CORNER_ALIGNED.to_displacement(CORNER_ALIGNED.to_flow(displacement)), displacement, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [(4, 4), (16, 16), (32, 8)])
 def test_resize_keeps_a_constant_field(size: tuple[int, int]) -> None:
     field = torch.full((1, 2, 8, 8), 0.3)
-    assert torch.allclose(resize(field, size), torch.full((1, 2, *size), 0.3))
+    assert torch.allclose(CORNER_ALIGNED.resize(field, size), torch.full((1, 2, *size), 0.3))
 
 
 def test_heatmap_peaks_at_its_keypoint() -> None:
     positions = torch.tensor([[[0.5, -0.25]]])
-    heatmap = gaussian_heatmaps(positions, (9, 9), 0.01)[0, 0]
+    heatmap = CORNER_ALIGNED.heatmaps(positions, (9, 9), 0.01)[0, 0]
     assert divmod(int(heatmap.argmax()), 9) == (3, 6)
-    grid = identity_grid(9, 9, heatmap)
+    grid = CORNER_ALIGNED.grid(9, 9, heatmap)
     expected = torch.exp(-((grid - positions[0, 0]) ** 2).sum(-1) / 0.02)
     assert torch.allclose(heatmap, expected, atol=1e-6)
 
@@ -70,18 +59,18 @@ def test_inverse_of_a_singular_matrix_is_finite() -> None:
 def test_random_transform_moves_picture_and_positions_alike() -> None:
     """A bright spot at T(p) of the picture is seen at p of the transformed picture."""
     torch.manual_seed(1)
-    transform = RandomTransform.draw(1, torch.zeros(1))
+    transform = RandomTransform.draw(1, torch.zeros(1), CORNER_ALIGNED)
     at = torch.tensor([[[0.2, -0.3]]])
-    picture = gaussian_heatmaps(transform.positions(at), (65, 65), 0.002)
+    picture = CORNER_ALIGNED.heatmaps(transform.positions(at), (65, 65), 0.002)
     seen = transform.image(picture)[0, 0]
-    grid = identity_grid(65, 65, seen)
+    grid = CORNER_ALIGNED.grid(65, 65, seen)
     centre = (seen[..., None] * grid).sum((0, 1)) / seen.sum()
     assert torch.allclose(centre, at[0, 0], atol=0.02)
 
 
 def test_jacobian_of_random_transform() -> None:
     torch.manual_seed(2)
-    transform = RandomTransform.draw(2, torch.zeros(1))
+    transform = RandomTransform.draw(2, torch.zeros(1), CORNER_ALIGNED)
     positions = torch.rand(2, 4, 2) - 0.5
     step = torch.tensor([1e-3, -2e-3])
     moved = transform.positions(positions + step) - transform.positions(positions)
@@ -91,6 +80,6 @@ def test_jacobian_of_random_transform() -> None:
 def test_sampling_is_differentiable_in_positions() -> None:
     picture = torch.rand(1, 1, 5, 5, dtype=torch.float32)
     positions = torch.full((1, 1, 1, 2), 0.1, requires_grad=True)
-    sample(picture, positions).sum().backward()
+    CORNER_ALIGNED.sample(picture, positions).sum().backward()
     assert positions.grad is not None
     assert math.isfinite(float(positions.grad.abs().sum()))

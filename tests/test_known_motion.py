@@ -23,12 +23,12 @@ from benchmarks.known_motion.flow_errors import (
 )
 from benchmarks.synthetic import Expression, PairMotion, Pose, Rendered, State, SyntheticHead, pair_motion, render
 from mrfa.animation.animator import Animator
-from mrfa.config import Config
 from mrfa.data.tensors import to_tensor
 from mrfa.network.coarse import CoarseMotion
-from mrfa.network.geometry import pixel_scale, to_flow
+from mrfa.network.geometry import CORNER_ALIGNED
 from mrfa.network.model import Network, Output
 from mrfa.network.refinement import Motion
+from mrfa.training.config import Config
 from mrfa.weights import save_model
 
 
@@ -42,16 +42,16 @@ def _pair(size: int = 96) -> tuple[Rendered, Rendered, PairMotion]:
 def _output(truth: PairMotion) -> Output:
     """What a network would give whose coarse motion stands still and whose refinement knows all."""
     displacement_px = torch.tensor(truth.displacement_px).permute(2, 0, 1)[None]
-    displacement = displacement_px / pixel_scale(displacement_px.shape[2:], displacement_px)
+    displacement = displacement_px / CORNER_ALIGNED.pixel_scale(displacement_px.shape[2:], displacement_px)
     seen = torch.tensor(truth.visible, dtype=torch.float32)[None, None]
-    coarse = CoarseMotion(to_flow(torch.zeros_like(displacement)), torch.zeros_like(seen), None)
-    true = to_flow(displacement)
+    coarse = CoarseMotion(CORNER_ALIGNED.to_flow(torch.zeros_like(displacement)), torch.zeros_like(seen), None)
+    true = CORNER_ALIGNED.to_flow(displacement)
     return Output(torch.zeros(1, 3, 8, 8), None, None, coarse, Motion([true], [seen], true))  # type: ignore[arg-type]
 
 
 def test_oracle_and_standing_still() -> None:
     source, driving, truth = _pair()
-    pair = MotionPair(source, driving, truth, stages_of(_output(truth), 96))
+    pair = MotionPair(source, driving, truth, stages_of(_output(truth), 96, CORNER_ALIGNED))
     errors = mean_errors([pair])
     assert max(errors["iteration 1"].values()) < 1e-3
     assert errors["coarse"] == pytest.approx(errors["still"], abs=1e-3)
@@ -64,8 +64,8 @@ def test_oracle_and_standing_still() -> None:
 
 def test_stages_of_lower_resolution_are_brought_to_full_size() -> None:
     """A shift to the right by an eighth of the picture is one at every resolution."""
-    shift = pixel_scale((64, 64), torch.zeros(())).reciprocal() * 8
-    flows = [to_flow(torch.zeros(1, 2, side, side) + shift) for side in (16, 8)]
+    shift = CORNER_ALIGNED.pixel_scale((64, 64), torch.zeros(())).reciprocal() * 8
+    flows = [CORNER_ALIGNED.to_flow(torch.zeros(1, 2, side, side) + shift) for side in (16, 8)]
     maps = [torch.full((1, 1, side, side), 0.25) for side in (16, 8)]
     output = Output(
         torch.zeros(1, 3, 64, 64),
@@ -74,7 +74,7 @@ def test_stages_of_lower_resolution_are_brought_to_full_size() -> None:
         CoarseMotion(flows[0], maps[0].logit(), None),
         Motion(flows[1:], maps[1:], flows[1]),
     )  # type: ignore[arg-type]
-    for stage in stages_of(output, 64)[1:]:
+    for stage in stages_of(output, 64, CORNER_ALIGNED)[1:]:
         assert stage.displacement_px.shape == (64, 64, 2)
         assert np.allclose(stage.displacement_px, 8, atol=1e-4)
         assert stage.occlusion is not None and np.allclose(stage.occlusion, 0.25)
@@ -100,7 +100,7 @@ def test_background_is_followed_as_in_training(tiny_network: Network) -> None:
     with torch.no_grad():
         expected = tiny_network(source, driving)
     assert expected.background is not None
-    for stage, found in zip(stages_of(expected, 64), pair.stages, strict=True):
+    for stage, found in zip(stages_of(expected, 64, tiny_network.conventions), pair.stages, strict=True):
         assert np.allclose(stage.displacement_px, found.displacement_px, atol=1e-3), stage.name
 
 
@@ -118,7 +118,7 @@ def test_scores_of_a_network_have_every_stage(tiny_network: Network) -> None:
 
 
 def test_command(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> None:
-    save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
+    save_model(tiny_network, tmp_path / "model", "# tiny")
     arguments = [str(tmp_path / "model"), "--heads", "1", "--pairs", "1"]
     outputs = ["--output", str(tmp_path / "motion.json"), "--picture", str(tmp_path / "motion.png")]
     done = CliRunner().invoke(app, [*arguments, *outputs])

@@ -2,14 +2,13 @@ import pytest
 import torch
 from conftest import tiny_preset
 
-from mrfa.config import Config, load_config
-from mrfa.network.coarse import DenseMotion, affine_part_flows
 from mrfa.network.config import AffineDetectorConfig
 from mrfa.network.correlation import CorrelationVolume
-from mrfa.network.geometry import CONSISTENT, Conventions, identity_grid, resize, to_flow
-from mrfa.network.keypoints import AffineDetector, Keypoints
+from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL, Conventions
+from mrfa.network.keypoints import AffineDetector, Keypoints, affine_part_flows
 from mrfa.network.layers import AntiAliasDownsample, Hourglass
-from mrfa.network.model import Network
+from mrfa.network.model import CONVENTIONS, Network
+from mrfa.training.config import Config, load_config
 
 
 def test_paper_preset_has_the_released_models_size() -> None:
@@ -112,21 +111,16 @@ def test_background_moves_only_while_training() -> None:
 
 
 @pytest.mark.parametrize("difference", Conventions._fields)
-def test_every_official_convention_has_an_effect(difference: str) -> None:
+def test_every_convention_has_an_effect(difference: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each departure alone changes the result, so that none of them can be lost unnoticed."""
     torch.manual_seed(0)
-    network = Network(tiny_preset("paper-affine").network).eval()
+    network = Network(tiny_preset("paper-affine", network__coordinates="corner_aligned").network).eval()
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
+    monkeypatch.setitem(CONVENTIONS, "corner_aligned", CORNER_ALIGNED._replace(**{difference: False}))
     other = Network(network.config)
-    conventions = CONSISTENT._replace(**{difference: False})
     with torch.no_grad():
         other.load_state_dict(network.state_dict())
-        for module in (other, *other.modules()):
-            if hasattr(module, "conventions"):
-                module.conventions = conventions
-            if isinstance(module, DenseMotion):
-                module.corner_aligned = conventions.corner_aligned_warps
         source, driving = torch.rand(1, 3, 64, 64), torch.rand(1, 3, 64, 64)
         change = (other.eval()(source, driving).image - network(source, driving).image).abs().max()
     assert change > 1e-6
@@ -148,23 +142,24 @@ def test_coarse_only_uses_the_coarse_flow_alone(tiny_network: Network) -> None:
     with torch.no_grad():
         source = tiny_network.encode_source(image)
         output = tiny_network.animate(source, source.keypoints, coarse_only=True)
-    displacement = output.coarse.flow - identity_grid(16, 16, image)
-    resized = to_flow(resize(displacement.permute(0, 3, 1, 2), (32, 32)))
+    conventions = tiny_network.conventions
+    displacement = output.coarse.flow - conventions.grid(16, 16, image)
+    resized = conventions.to_flow(conventions.resize(displacement.permute(0, 3, 1, 2), (32, 32)))
     assert torch.allclose(output.motion.flows[-1], resized, atol=1e-5)
 
 
 def test_part_flow_of_equal_keypoints_is_the_identity() -> None:
     positions, affine = torch.rand(1, 4, 2) - 0.5, torch.eye(2) + torch.rand(1, 4, 2, 2) * 0.1
     keypoints = Keypoints(positions, affine)
-    flows = affine_part_flows(keypoints, keypoints, 6, 6)
-    assert torch.allclose(flows, identity_grid(6, 6, positions).expand(1, 5, 6, 6, 2), atol=1e-5)
+    flows = affine_part_flows(keypoints, keypoints, (6, 6), HALF_PIXEL)
+    assert torch.allclose(flows, HALF_PIXEL.grid(6, 6, positions).expand(1, 4, 6, 6, 2), atol=1e-5)
 
 
 def test_part_flow_follows_equation_1() -> None:
     source = Keypoints(torch.tensor([[[0.3, 0.1]]]), torch.tensor([[[[2.0, 0], [0, 1]]]]))
     driving = Keypoints(torch.tensor([[[-0.2, 0.4]]]), torch.tensor([[[[1.0, 1], [0, 1]]]]))
     z = torch.tensor([1.0, -1.0])
-    flow = affine_part_flows(source, driving, 3, 3)[0, 1, 0, 2]
+    flow = affine_part_flows(source, driving, (3, 3), CORNER_ALIGNED)[0, 0, 0, 2]
     expected = torch.tensor([0.3, 0.1]) + torch.tensor([[2.0, 0], [0, 1]]) @ torch.linalg.inv(
         torch.tensor([[1.0, 1], [0, 1]])
     ) @ (z - torch.tensor([-0.2, 0.4]))
@@ -174,20 +169,20 @@ def test_part_flow_follows_equation_1() -> None:
 def test_mixed_precision_leaves_part_flows_alone() -> None:
     torch.manual_seed(0)
     source, driving = (Keypoints(torch.rand(2, 5, 2) - 0.5, torch.eye(2) + 0.1 * torch.randn(2, 5, 2, 2)) for _ in range(2))
-    expected = affine_part_flows(source, driving, 6, 7)
+    expected = affine_part_flows(source, driving, (6, 7), HALF_PIXEL)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(affine_part_flows(source, driving, 6, 7), expected)
+        assert torch.equal(affine_part_flows(source, driving, (6, 7), HALF_PIXEL), expected)
 
 
-def _volume(radius: int = 1) -> tuple[CorrelationVolume, torch.Tensor, torch.Tensor]:
+def _volume(conventions: Conventions, radius: int = 1) -> tuple[CorrelationVolume, torch.Tensor, torch.Tensor]:
     driving, source = torch.randn(1, 5, 8, 8), torch.randn(1, 5, 8, 8)
-    return CorrelationVolume(driving, source, radius=radius, pyramid_levels=1), driving, source
+    return CorrelationVolume(driving, source, radius=radius, pyramid_levels=1, conventions=conventions), driving, source
 
 
 def test_lookup_reads_inner_products() -> None:
     """At integer positions the patch holds the inner products themselves, rows and columns in reading order."""
-    volume, driving, source = _volume()
-    patches = volume.lookup(identity_grid(8, 8, driving)[None])
+    volume, driving, source = _volume(CORNER_ALIGNED)
+    patches = volume.lookup(CORNER_ALIGNED.grid(8, 8, driving)[None])
     assert patches.shape == (1, 18, 8, 8)
     expected = (driving[0, :, 4, 3] * source[0, :, 5, 2]).sum() / 5**0.5
     # Row offset +1, column offset -1: index 2 * 3 + 0.
@@ -195,8 +190,8 @@ def test_lookup_reads_inner_products() -> None:
 
 
 def test_lookup_below_the_volumes_size_pools_driving_positions() -> None:
-    volume, driving, source = _volume()
-    patches = volume.lookup(identity_grid(4, 4, driving)[None])
+    volume, driving, source = _volume(CORNER_ALIGNED)
+    patches = volume.lookup(CORNER_ALIGNED.grid(4, 4, driving)[None])
     pooled = driving[0, :, 2:4, 0:2].mean((1, 2))
     corner_left = (pooled * source[0, :, :, 0].transpose(0, 1)).sum(1) / 5**0.5
     # The centre of low-resolution row 1 lies at 1/3 of the source's height: between rows 2 and 3.
@@ -206,8 +201,8 @@ def test_lookup_below_the_volumes_size_pools_driving_positions() -> None:
 
 def test_attention_flow_points_to_the_matching_position() -> None:
     features = torch.eye(16).view(1, 16, 4, 4) * 100
-    volume = CorrelationVolume(features, features, radius=1, pyramid_levels=0)
-    assert torch.allclose(volume.attention_flow()[0], identity_grid(4, 4, features), atol=1e-4)
+    volume = CorrelationVolume(features, features, radius=1, pyramid_levels=0, conventions=CORNER_ALIGNED)
+    assert torch.allclose(volume.attention_flow()[0], CORNER_ALIGNED.grid(4, 4, features), atol=1e-4)
 
 
 def test_hourglass_keeps_size_and_ends_with_its_input() -> None:
@@ -232,8 +227,8 @@ def test_residual_blocks_added_to_an_hourglass_change_nothing_at_first() -> None
 
 def test_a_pose_head_corrects_affine_maps_alone_and_begins_with_none() -> None:
     config = AffineDetectorConfig(keypoints=3, image_divisor=2, width=4, max_width=16, blocks=3)
-    plain = AffineDetector(config).eval()
-    posed = AffineDetector(config.model_copy(update={"pose_width": 8})).eval()
+    plain = AffineDetector(config, HALF_PIXEL, affine=True).eval()
+    posed = AffineDetector(config.model_copy(update={"pose_width": 8}), HALF_PIXEL, affine=True).eval()
     posed.load_state_dict(plain.state_dict(), strict=False)
     images = torch.rand(2, 3, 64, 64)
     expected = plain(images)
@@ -251,8 +246,9 @@ def test_a_pose_head_corrects_affine_maps_alone_and_begins_with_none() -> None:
     assert not torch.allclose(change[0], change[1], atol=1e-4)
 
 
-def test_antialias_downsampling_of_a_constant() -> None:
-    out = AntiAliasDownsample(4)(torch.ones(1, 3, 64, 64))
+@pytest.mark.parametrize("cell_centred", [False, True])
+def test_antialias_downsampling_of_a_constant(cell_centred: bool) -> None:
+    out = AntiAliasDownsample(4, cell_centred=cell_centred)(torch.ones(1, 3, 64, 64))
     assert out.shape == (1, 3, 16, 16)
     assert torch.allclose(out[:, :, 4:12, 4:12], torch.ones(()), atol=1e-5)
 

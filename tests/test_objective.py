@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from mrfa.backbones import FeatureLayers, feature_layers
-from mrfa.config import AugmentationConfig, Config, ObjectiveConfig
 from mrfa.data.guidance import GROUP_INDEX, MIRRORED_GROUPS
 from mrfa.errors import InputError
-from mrfa.network.geometry import gaussian_heatmaps, identity_grid
+from mrfa.network.geometry import CORNER_ALIGNED
 from mrfa.network.model import Network
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair, augment, plain
+from mrfa.training.config import AugmentationConfig, Config, ObjectiveConfig
 from mrfa.training.guidance import SURROUND, guidance_loss, opening_loss, surround_loss, surround_places
 from mrfa.training.importance import face_weights, region_weights
 from mrfa.training.objective import Objective
@@ -105,7 +105,7 @@ def test_augmentation_moves_landmarks_with_the_picture() -> None:
     groups = torch.zeros(count, GROUPS, 2)
     nose = GROUP_INDEX["nose_tip"]
     groups[:, nose] = (torch.rand(count, 2) - 0.5) * 0.8
-    spots = gaussian_heatmaps(groups[:, nose : nose + 1], (size, size), 0.004).expand(-1, 3, -1, -1)
+    spots = CORNER_ALIGNED.heatmaps(groups[:, nose : nose + 1], (size, size), 0.004).expand(-1, 3, -1, -1)
     pictures = (spots * 255).to(torch.uint8)
     batch: PairBatch = {
         "source": pictures,
@@ -116,7 +116,7 @@ def test_augmentation_moves_landmarks_with_the_picture() -> None:
     }
     config = AugmentationConfig(colour_jitter=0, rotation=20, scale=0.15, shift=0.05, bend=0.03)
     pair = augment(batch, config)
-    grid = identity_grid(size, size, spots)
+    grid = CORNER_ALIGNED.grid(size, size, spots)
     weight = pair.driving.mean(1).clamp_min(0.05) - 0.05
     centre = (weight[..., None] * grid).sum((1, 2)) / weight.sum((1, 2))[:, None]
     assert torch.allclose(centre, pair.driving_groups[:, nose], atol=0.03)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mrfa.animation.motion import RelativeMotion
-from mrfa.network.geometry import pixel_scale, resize, sample, to_displacement
+from mrfa.network.geometry import OFFICIAL
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network, Output
 from mrfa.weights import convert_official
@@ -111,16 +111,17 @@ def _compare_output(compare: Comparison, source: Tensor, output: Output, *, stri
     compare("mask", coarse.mask[0, :, ::2, ::2], 1e-4)
     if not prior_only:
         for level, (flow, occlusion) in enumerate(zip(motion.flows, motion.occlusions, strict=True), start=1):
-            displacement = to_displacement(flow)
-            flow_px = displacement * pixel_scale(displacement.shape[2:], flow)
+            displacement = OFFICIAL.to_displacement(flow)
+            flow_px = displacement * OFFICIAL.pixel_scale(displacement.shape[2:], flow)
             step = max(1, flow.shape[1] * stride // 64)
             compare(f"flow{level}", flow_px[0, :, ::step, ::step], 8e-4 * 2**level)
             logits = torch.logit(occlusion.double())
             compare(f"occ{level}", logits[0, 0, ::step, ::step], 5e-3)
     maps = motion.occlusions if prior_only else [*motion.occlusions, torch.sigmoid(coarse.occlusion)]
-    row = torch.cat([resize(occlusion, output.image.shape[2:]) for occlusion in maps], dim=3)
+    row = torch.cat([OFFICIAL.resize(occlusion, output.image.shape[2:]) for occlusion in maps], dim=3)
     compare("occlusion_vis", row[0, 0, ::16, ::16], 5e-3)
-    warped = sample(source, motion.picture_flow, corner_aligned=not prior_only)
+    sample = OFFICIAL.sample_coarsely if prior_only else OFFICIAL.sample
+    warped = sample(source, motion.picture_flow)
     compare("warped", warped[0, :, ::4, ::4], 2e-2, mean=2e-5)
     compare("image", output.image[0, :, ::stride, ::stride], 2e-2, mean=2e-5)
 
@@ -129,7 +130,7 @@ def _compare_inside(compare: Comparison, network: Network, output: Output, input
     """Structure features, correlation, encoder features and the inputs of hourglass and updater."""
     source = network.encode_source(reference.pictures()[0], output.source_keypoints)
     assert network.structure is not None and source.structure is not None
-    positions = network._structure_positions(output.driving_keypoints)
+    positions = network.detector.structure_positions(output.driving_keypoints)
     driving = network.structure.encode_driving(positions, source.structure.shape[2:])
     compare("struct_source", source.structure[0, ::8, ::8, ::8], 2e-4)
     compare("struct_driving", driving[0, ::8, ::8, ::8], 2e-4)
@@ -137,7 +138,7 @@ def _compare_inside(compare: Comparison, network: Network, output: Output, input
     compare("corr_volume", volume[17::97, 11::53], 2e-4)
     for level, (flow_px, correlation, _) in enumerate(inputs["updater"], start=1):
         step = flow_px.shape[2] // 8
-        compare(f"corr_feat{level}", resize(correlation, flow_px.shape[2:])[0, :, ::step, ::step], 2e-2)
+        compare(f"corr_feat{level}", OFFICIAL.resize(correlation, flow_px.shape[2:])[0, :, ::step, ::step], 2e-2)
     for level, feature in enumerate(source.features):
         step = feature.shape[2] // 8
         compare(f"feature{level}", feature[0, ::8, ::step, ::step], 2e-4)

@@ -21,10 +21,10 @@ from mrfa import weights
 from mrfa.animation.job import extract_motion
 from mrfa.backbones import feature_layers
 from mrfa.cli import app
-from mrfa.config import load_config
 from mrfa.data.images import read_image, write_image
 from mrfa.data.video import VideoWriter
 from mrfa.network.model import Network
+from mrfa.training.config import load_config
 from mrfa.weights import save_model
 
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL | re.MULTILINE)
@@ -45,7 +45,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = load_config("small", TINY)
     for name in ("bundled/small", "RUN/model", "MODEL"):
-        save_model(Network(config.network).eval(), config, folder / name, "card")
+        save_model(Network(config.network).eval(), folder / name, "card")
     portrait = Path(str(resources.files("mrfa"))) / "assets" / "astronaut.jpg"
     shutil.copy(portrait, folder / "portrait.jpg")
     face = read_image(portrait)[:256, 90:346]

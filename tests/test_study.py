@@ -13,8 +13,8 @@ import yaml
 from benchmarks.study.differences import differences
 from benchmarks.study.plan import load_study, plan_runs
 from benchmarks.study.run import run_study
-from mrfa.config import load_config
 from mrfa.errors import InputError
+from mrfa.training.config import load_config
 
 
 def _file(folder: Path, **changes: object) -> Path:

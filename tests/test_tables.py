@@ -10,13 +10,14 @@ from conftest import write_clip
 from typer.testing import CliRunner
 
 from mrfa.cli import app
-from mrfa.config import Config, preset_names
+from mrfa.config import preset_names
 from mrfa.errors import InputError
 from mrfa.evaluation.settings import TableSettings
 from mrfa.evaluation.tables.paper import make_paper_table
 from mrfa.evaluation.tables.published import published_table
 from mrfa.evaluation.tables.table import Measured, assemble, assemble_plain, to_csv, to_markdown
 from mrfa.network.model import Network
+from mrfa.training.config import Config
 from mrfa.weights import save_model
 
 
@@ -82,7 +83,7 @@ def test_models_and_result_videos_in_one_table(tmp_path: Path, tiny_network: Net
     clips.mkdir()
     for name in ("anna_0", "ben_0"):
         write_clip(clips / f"{name}.mp4", frames=3, shade=90)
-    save_model(tiny_network, tiny_config, tmp_path / "model", "# tiny")
+    save_model(tiny_network, tmp_path / "model", "# tiny")
     models = [f"--models=iterations-5={tmp_path / 'model'}", f"--models=videos={clips}"]
     arguments = ["table", "6", f"--data={clips}", f"--folder={tmp_path / 'out'}", "--metrics=L1,PSNR", "--device=cpu"]
     done = CliRunner().invoke(app, [*arguments, *models, f"--output={tmp_path / 'table.md'}"], catch_exceptions=False)

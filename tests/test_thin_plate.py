@@ -11,10 +11,12 @@ from conftest import SHARED
 from torch import Tensor
 
 from mrfa.network.background import BackgroundPredictor
-from mrfa.network.geometry import identity_grid
+from mrfa.network.coarse import dropped_softmax
+from mrfa.network.config import ThinPlateDetectorConfig
+from mrfa.network.geometry import CORNER_ALIGNED
+from mrfa.network.keypoints import Keypoints
 from mrfa.network.thin_plate import (
     ThinPlateDetector,
-    dropped_softmax,
     evaluate_thin_plate,
     group_means,
     solve_thin_plate,
@@ -44,7 +46,7 @@ def test_regularised_spline_comes_near_its_targets() -> None:
 def test_spline_reproduces_an_affine_motion() -> None:
     linear, shift = torch.tensor([[1.1, 0.2], [-0.3, 0.9]]), torch.tensor([0.1, -0.2])
     coefficients = solve_thin_plate(FIVE, FIVE @ linear.T + shift, regularisation=0.0)
-    positions = identity_grid(9, 9, FIVE).view(-1, 2)
+    positions = CORNER_ALIGNED.grid(9, 9, FIVE).view(-1, 2)
     expected = positions @ linear.T + shift
     assert torch.allclose(evaluate_thin_plate(coefficients, FIVE, positions), expected, atol=1e-5)
 
@@ -52,7 +54,7 @@ def test_spline_reproduces_an_affine_motion() -> None:
 def test_coinciding_points_give_finite_values_and_gradients() -> None:
     control = torch.zeros(1, 5, 2, requires_grad=True)
     target = moved(torch.zeros(1, 5, 2)).requires_grad_()
-    flows = thin_plate_part_flows(target, control, groups=1, height=5, width=5)
+    flows = thin_plate_part_flows(target, control, groups=1, size=(5, 5), conventions=CORNER_ALIGNED)
     flows.square().sum().backward()
     assert flows.isfinite().all()
     for points in (control, target):
@@ -61,10 +63,10 @@ def test_coinciding_points_give_finite_values_and_gradients() -> None:
 
 def test_gradients_of_the_flows_are_right() -> None:
     source, driving = moved(FIVE)[None].requires_grad_(), FIVE[None].clone().requires_grad_()
-    weights = torch.randn(1, 2, 6, 4, 2, generator=torch.Generator().manual_seed(2))
+    weights = torch.randn(1, 1, 6, 4, 2, generator=torch.Generator().manual_seed(2))
 
     def value(source: Tensor, driving: Tensor) -> Tensor:
-        return (thin_plate_part_flows(source, driving, groups=1, height=6, width=4) * weights).sum()
+        return (thin_plate_part_flows(source, driving, groups=1, size=(6, 4), conventions=CORNER_ALIGNED) * weights).sum()
 
     value(source, driving).backward()
     step = moved(torch.zeros(1, 5, 2), 2e-3, seed=3)
@@ -79,32 +81,41 @@ def test_gradients_of_the_flows_are_right() -> None:
 
 def test_part_flows_of_equal_keypoints_are_nearly_the_identity() -> None:
     points = torch.cat([FIVE, moved(FIVE)])[None]
-    flows = thin_plate_part_flows(points, points, groups=2, height=8, width=6, regularisation=1e-6)
-    assert flows.shape == (1, 3, 8, 6, 2)
-    assert torch.allclose(flows, identity_grid(8, 6, points).expand_as(flows), atol=1e-4)
+    flows = thin_plate_part_flows(points, points, groups=2, size=(8, 6), conventions=CORNER_ALIGNED, regularisation=1e-6)
+    assert flows.shape == (1, 2, 8, 6, 2)
+    assert torch.allclose(flows, CORNER_ALIGNED.grid(8, 6, points).expand_as(flows), atol=1e-4)
 
 
 def test_part_flows_stay_with_their_groups_and_pictures() -> None:
     driving = torch.stack([torch.cat([FIVE, moved(FIVE)]), torch.cat([moved(FIVE, seed=4), FIVE])])
     source = moved(driving, seed=5)
-    flows = thin_plate_part_flows(source, driving, groups=2, height=6, width=6)
-    alone = thin_plate_part_flows(source[1:, 5:], driving[1:, 5:], groups=1, height=6, width=6)
-    assert torch.allclose(flows[1, 2], alone[0, 1], atol=1e-5)
-    assert torch.equal(flows[:, 0], identity_grid(6, 6, flows).expand(2, -1, -1, -1))
+    flows = thin_plate_part_flows(source, driving, groups=2, size=(6, 6), conventions=CORNER_ALIGNED)
+    alone = thin_plate_part_flows(source[1:, 5:], driving[1:, 5:], groups=1, size=(6, 6), conventions=CORNER_ALIGNED)
+    assert torch.allclose(flows[1, 1], alone[0, 0], atol=1e-5)
 
 
-def test_background_replaces_the_identity() -> None:
-    affine = torch.eye(3)[None].clone()
-    affine[0, 0, 2] = 0.25
-    flows = thin_plate_part_flows(FIVE[None], FIVE[None], groups=1, height=4, width=4, background=affine)
-    assert torch.allclose(flows[0, 0], identity_grid(4, 4, flows) + torch.tensor([0.25, 0.0]))
+def detector(**settings: int) -> ThinPlateDetector:
+    torch.manual_seed(0)
+    return ThinPlateDetector(ThinPlateDetectorConfig(**settings), CORNER_ALIGNED).eval()
+
+
+def test_background_stands_still_or_moves_as_told() -> None:
+    keypoints = Keypoints(FIVE[None].repeat(2, 1, 1), None)
+    affine = torch.eye(3).repeat(2, 1, 1)
+    affine[:, 0, 2] = 0.25
+    prior = detector(groups=1, points=5, width=16)
+    still, moving = (prior.part_flows(keypoints, keypoints, (4, 6), background) for background in (None, affine))
+    grid = CORNER_ALIGNED.grid(4, 6, still).expand(2, -1, -1, -1)
+    assert torch.equal(still[:, 0], grid)
+    assert torch.allclose(moving[:, 0], grid + torch.tensor([0.25, 0.0]))
+    assert torch.equal(still[:, 1], moving[:, 1])
 
 
 def test_flows_stay_exact_in_mixed_precision() -> None:
     source = moved(FIVE)[None]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        mixed = thin_plate_part_flows(source, FIVE[None], groups=1, height=16, width=16)
-    exact = thin_plate_part_flows(source, FIVE[None], groups=1, height=16, width=16)
+        mixed = thin_plate_part_flows(source, FIVE[None], groups=1, size=(16, 16), conventions=CORNER_ALIGNED)
+    exact = thin_plate_part_flows(source, FIVE[None], groups=1, size=(16, 16), conventions=CORNER_ALIGNED)
     assert torch.equal(mixed, exact)
 
 
@@ -115,14 +126,13 @@ def test_group_means() -> None:
 
 @pytest.mark.parametrize("size", [(64, 64), (96, 160)])
 def test_detector_sees_each_picture_alone_at_any_size(size: tuple[int, int]) -> None:
-    torch.manual_seed(0)
-    detector = ThinPlateDetector(groups=3, points=4, width=4).eval()
+    prior = detector(groups=3, points=4, width=16)
     images = torch.rand(2, 3, *size)
-    keypoints = detector(images)
+    keypoints = prior(images)
     assert keypoints.positions.shape == (2, 12, 2)
     assert keypoints.affine is None
     assert keypoints.positions.abs().max() < 1
-    assert torch.allclose(detector(images[1:]).positions, keypoints.positions[1:], atol=1e-5)
+    assert torch.allclose(prior(images[1:]).positions, keypoints.positions[1:], atol=1e-5)
 
 
 def test_dropped_parts_are_exactly_zero_and_the_rest_sums_to_one() -> None:
@@ -181,21 +191,21 @@ def detect(reference: Path, fill: Any) -> Callable[[np.ndarray], np.ndarray]:
     """The detector with the reference's weights, from a picture `[H, W, 3]` to keypoints `[50, 2]`."""
     manifest = json.loads((reference / "manifest_tpsm.json").read_text())
     filled = fill["fill_manifest"](manifest, "public-A2", groups=("encoder",))
-    detector = ThinPlateDetector().eval()
+    prior = detector()
     shapes = {
         entry["name"].removeprefix("module.encoder.fg_encoder."): tuple(entry["shape"])
         for entry in manifest["entries"]
         if entry["group"] == "encoder"
     }
-    assert shapes == {name: tuple(value.shape) for name, value in detector.trunk.state_dict().items()}
+    assert shapes == {name: tuple(value.shape) for name, value in prior.trunk.state_dict().items()}
     weights = {name.removeprefix("module.encoder.fg_encoder."): torch.from_numpy(value) for name, value in filled.items()}
-    rest = detector.trunk.load_state_dict(weights, strict=False)
+    rest = prior.trunk.load_state_dict(weights, strict=False)
     assert not rest.unexpected_keys
     assert all(name.endswith("num_batches_tracked") for name in rest.missing_keys)
 
     def run(image: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            return detector(torch.from_numpy(fill["to_tensor_array"](image))).positions[0].numpy()
+            return prior(torch.from_numpy(fill["to_tensor_array"](image))).positions[0].numpy()
 
     return run
 
@@ -220,7 +230,8 @@ def test_keypoints_are_the_published_networks(reference: Path, fill: Any, detect
 def test_composed_part_flows_are_the_published_networks(reference: Path, case: str) -> None:
     expected = np.load(reference / "expected_tpsm.npz")
     source, driving = (torch.from_numpy(expected[f"{case}/kp_{role}"])[None] for role in ("source", "driving"))
-    flows = thin_plate_part_flows(source, driving, groups=10, height=64, width=64)
+    flows = thin_plate_part_flows(source, driving, groups=10, size=(64, 64), conventions=CORNER_ALIGNED)
+    flows = torch.cat([CORNER_ALIGNED.grid(64, 64, flows)[None, None], flows], dim=1)
     mask = torch.from_numpy(expected[f"{case}/mask"])
     composed = (mask[..., None] * flows[0, :, ::2, ::2]).sum(0)
     assert np.abs(composed.numpy() - expected[f"{case}/deformation"][::2, ::2]).max() <= 5e-5

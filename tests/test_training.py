@@ -11,10 +11,10 @@ pytest.importorskip("lightning")
 
 from conftest import TINY
 
-from mrfa.config import Config, load_config
 from mrfa.data.packed import pack_clips
 from mrfa.data.prepared import prepare_clips
 from mrfa.errors import InputError
+from mrfa.training.config import Config, load_config
 from mrfa.training.pairs import PairDataset
 from mrfa.training.run import train
 from mrfa.weights import load_model

@@ -10,9 +10,10 @@ pytest.importorskip("lightning")
 from conftest import tiny_preset
 
 from mrfa.backbones import feature_layers
-from mrfa.config import ObjectiveConfig, PartDropoutConfig, load_config, preset_names
+from mrfa.config import preset_names
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair
+from mrfa.training.config import ObjectiveConfig, PartDropoutConfig, load_config
 from mrfa.training.dropout import part_dropout
 from mrfa.training.module import TrainingModule
 from mrfa.training.objective import Objective

@@ -8,6 +8,8 @@ import pytest
 import torch
 from conftest import SHARED
 
+from mrfa.network.config import TransformerDetectorConfig
+from mrfa.network.geometry import HALF_PIXEL, OFFICIAL
 from mrfa.network.high_resolution import HighResolutionTrunk
 from mrfa.network.transformer import TransformerDetector, patches, sine_code
 
@@ -28,9 +30,10 @@ RENAMES = [
 
 def tiny() -> TransformerDetector:
     torch.manual_seed(0)
-    return TransformerDetector(
+    config = TransformerDetectorConfig(
         keypoints=3, width=16, layers=2, heads=4, hidden=8, trunk_widths=(4, 4, 4), trunk_stem_width=4
-    ).eval()
+    )
+    return TransformerDetector(config, HALF_PIXEL).eval()
 
 
 def renamed(name: str) -> str:
@@ -134,7 +137,7 @@ def test_keypoints_are_the_published_networks(reference: Path) -> None:
     fill = runpy.run_path(str(reference / "fill.py"))
     expected = np.load(reference / "expected_mtia.npz")
     manifest = json.loads((reference / "manifest_mtia.json").read_text())
-    detector = TransformerDetector().eval()
+    detector = TransformerDetector(TransformerDetectorConfig(), OFFICIAL).eval()
     shapes = {
         renamed(entry["name"]): tuple(entry["shape"])
         for entry in manifest["entries"]

@@ -2,17 +2,18 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 
-from mrfa.config import Config
 from mrfa.errors import InputError
 from mrfa.network.model import Network
+from mrfa.training.config import Config, dump_training, load_config
 from mrfa.weights import detector_fingerprint, load_model, save_model
 
 
 @pytest.fixture
 def folder(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> Path:
-    save_model(tiny_network, tiny_config, tmp_path / "model", "# card\n")
+    save_model(tiny_network, tmp_path / "model", "# card\n")
     return tmp_path / "model"
 
 
@@ -26,7 +27,7 @@ def test_round_trip(folder: Path, tiny_network: Network) -> None:
 
 
 def test_half_precision_halves_the_file(folder: Path, tiny_network: Network, tiny_config: Config, tmp_path: Path) -> None:
-    save_model(tiny_network, tiny_config, tmp_path / "half", "", half=True)
+    save_model(tiny_network, tmp_path / "half", "", half=True)
     sizes = [(f / "model.safetensors").stat().st_size for f in (folder, tmp_path / "half")]
     assert sizes[1] < 0.65 * sizes[0]
     assert detector_fingerprint(load_model(tmp_path / "half")) == detector_fingerprint(tiny_network)
@@ -45,6 +46,7 @@ def test_folder_without_weights(folder: Path) -> None:
 
 def test_weights_that_are_no_safetensors(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(b"not at all")
+    _trust_weights(folder)
     with pytest.raises(InputError, match="not a readable safetensors file"):
         load_model(folder)
 
@@ -54,8 +56,67 @@ def test_weights_of_another_network(folder: Path) -> None:
     name = next(iter(state))
     state["unknown.weight"] = state.pop(name)
     save_file(state, folder / "model.safetensors")
+    _trust_weights(folder)
     with pytest.raises(InputError, match=rf"lacks {name}.*unknown unknown.weight"):
         load_model(folder)
+
+
+def test_weights_that_are_not_those_of_the_configuration(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    next(tensor for tensor in state.values() if tensor.is_floating_point()).add_(1e-3)
+    save_file(state, folder / "model.safetensors")
+    with pytest.raises(InputError, match="SHA-256 differs"):
+        load_model(folder)
+    _trust_weights(folder)
+    load_model(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(folder: Path, value: float) -> None:
+    state = load_file(folder / "model.safetensors")
+    name = next(name for name, tensor in state.items() if tensor.dim() > 1)
+    state[name].view(-1)[3] = value
+    save_file(state, folder / "model.safetensors")
+    _trust_weights(folder)
+    with pytest.raises(InputError, match=rf"damaged: {name} holds values that are not finite"):
+        load_model(folder)
+
+
+def test_loading_never_reads_the_training(folder: Path, tiny_network: Network, tiny_config: Config) -> None:
+    """A loss that is gone or renamed must not take any model with it."""
+    (folder / "training.yaml").write_text("training: {objective: {a_loss_of_the_past: 3}}")
+    assert load_model(folder).config == tiny_network.config
+    with pytest.raises(InputError, match="a_loss_of_the_past: unknown key"):
+        load_config(folder)
+    save_model(tiny_network, folder, "# card\n", training=dump_training(tiny_config))
+    assert load_config(folder) == tiny_config
+
+
+@pytest.mark.parametrize(("compatibility", "coordinates"), [("none", "corner_aligned"), ("official", "official")])
+def test_folders_of_the_first_format(folder: Path, compatibility: str, coordinates: str) -> None:
+    """They had no format, no checksum, a training section, and another name for the coordinates."""
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    del values["format"], values["weights_sha256"], values["network"]["coordinates"]
+    values["network"]["compatibility"] = compatibility
+    values["training"] = {"steps": 7}
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    assert load_model(folder).config.coordinates == coordinates
+    config = load_config(folder)
+    assert (config.network.coordinates, config.training.steps) == (coordinates, 7)
+
+
+def test_folders_of_a_later_format_ask_for_a_later_version(folder: Path) -> None:
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("format: 2", "format: 3"))
+    with pytest.raises(InputError, match="has format 3, this version of mrfa reads up to 2"):
+        load_model(folder)
+
+
+def _trust_weights(folder: Path) -> None:
+    """Leave out the checksum, as one may by hand."""
+    path = folder / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(values | {"weights_sha256": None}))
 
 
 def test_preset_without_weights_says_so() -> None:

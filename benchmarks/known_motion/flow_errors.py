@@ -16,7 +16,7 @@ from torch import Tensor
 from benchmarks.synthetic import PairMotion, Rendered, SyntheticHead, pair_motion, render, talking_sequence
 from mrfa.animation.animator import Animator
 from mrfa.evaluation.summary import bootstrap_interval
-from mrfa.network.geometry import pixel_scale, resize, to_displacement
+from mrfa.network.geometry import Conventions
 from mrfa.network.model import Output
 
 REGIONS = ("picture", "face", "eyes", "mouth", "background")
@@ -112,25 +112,26 @@ def pairs_of_head(animator: Animator, seed: int, pairs: int) -> list[MotionPair]
     for index in np.linspace(0, FRAMES_OF_A_HEAD - 1, pairs + 1).round().astype(int)[1:]:
         driving = render(head, states[index], animator.size)
         output = animator.step(encoded, driving.image, same_video=True)
-        found.append(MotionPair(source, driving, pair_motion(source, driving), stages_of(output, animator.size)))
+        stages = stages_of(output, animator.size, animator.network.conventions)
+        found.append(MotionPair(source, driving, pair_motion(source, driving), stages))
     return found
 
 
-def stages_of(output: Output, size: int) -> list[Stage]:
+def stages_of(output: Output, size: int, conventions: Conventions) -> list[Stage]:
     """Standing still, the coarse motion and every iteration of a network's output for one pair, at full size."""
     maps = [(output.coarse.flow, torch.sigmoid(output.coarse.occlusion))]
     maps += zip(output.motion.flows, output.motion.occlusions, strict=True)
     stages = [Stage("still", np.zeros((size, size, 2)), None)]
     for number, (flow, occlusion) in enumerate(maps):
         name = f"iteration {number}" if number else "coarse"
-        full_size = resize(occlusion.float(), (size, size))[0, 0].cpu().numpy()
-        stages.append(Stage(name, _displacement_px(flow, size), full_size))
+        full_size = conventions.resize(occlusion.float(), (size, size))[0, 0].cpu().numpy()
+        stages.append(Stage(name, _displacement_px(flow, size, conventions), full_size))
     return stages
 
 
-def _displacement_px(flow: Tensor, size: int) -> np.ndarray:
-    displacement = resize(to_displacement(flow.float()), (size, size))
-    return (displacement * pixel_scale((size, size), displacement))[0].permute(1, 2, 0).cpu().numpy()
+def _displacement_px(flow: Tensor, size: int, conventions: Conventions) -> np.ndarray:
+    displacement = conventions.resize(conventions.to_displacement(flow.float()), (size, size))
+    return (displacement * conventions.pixel_scale((size, size), displacement))[0].permute(1, 2, 0).cpu().numpy()
 
 
 def end_point_error(stage: Stage, truth: PairMotion) -> np.ndarray:

@@ -20,10 +20,11 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from mrfa.config import Config, explain, load_config
+from mrfa.config import explain
 from mrfa.errors import InputError
 from mrfa.evaluation.settings import Settings
 from mrfa.network.config import Section
+from mrfa.training.config import Config, load_config
 
 Seeds = tuple[int, ...]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.study.plan import Run, Study, plan_runs
 from benchmarks.study.report import write_reports
-from mrfa.config import load_config
 from mrfa.errors import InputError
 from mrfa.evaluation.evaluate import evaluate
+from mrfa.training.config import load_config
 from mrfa.training.run import train
 
 SUMMARY = "summary.json"

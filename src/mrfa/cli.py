@@ -46,8 +46,9 @@ def train(
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as training.batch_size=8.")] = None,
 ) -> None:
     """Train a model on a folder of clips."""
-    from mrfa.config import load_config, parse_overrides
+    from mrfa.config import parse_overrides
     from mrfa.extras import require
+    from mrfa.training.config import load_config
 
     require("lightning", extra="train")
     from mrfa.training.run import train as run

@@ -1,7 +1,6 @@
-"""Validated configurations and the presets that ship with the package.
+"""Reading settings: YAML files, presets, single values from the command line.
 
-A configuration is a YAML file with up to two sections, `network` and `training`. Unknown keys are errors. `load_config` takes
-the name of a preset, a YAML file or a model folder. With `extends: NAME` a file changes single values of another one.
+A settings file has up to two sections, `network` and `training`. With `extends: NAME` it changes single values of another one.
 
 A preset file may hold several presets under `variants`; `table6.yaml` with a variant `iterations-3` is the preset
 `table6-iterations-3`. A variant inherits from the rest of its file, or from what it says it extends.
@@ -12,112 +11,18 @@ from copy import deepcopy
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from mrfa.errors import InputError
-from mrfa.network.config import DETECTOR_KINDS, NetworkConfig, Section
+from mrfa.network.config import DETECTOR_KINDS
 
-
-class GuidanceConfig(Section):
-    """Keypoints drawn to facial landmarks while training (see docs/training.md); at run time no landmarks are used."""
-
-    weight: float = Field(0.0, ge=0, description="0: keypoints stay unsupervised")
-    opening_weight: float = Field(0.0, ge=0, description="the same for the distances of lids and of lips")
-    region_weight: float = Field(1.0, ge=1, description="image loss around eyes and lips, relative to elsewhere")
-    surround_weight: float = Field(0.0, ge=0, description="first free keypoints drawn near places around the face")
-    detector_steps: int = Field(0, ge=0, description="first steps in which the detector alone learns the landmarks")
-
-
-class AdversarialConfig(Section):
-    """Adversarial image loss, not in the paper: for sharpness, late in training."""
-
-    weight: float = Field(0.0, ge=0, description="0: no discriminator")
-    feature_weight: float = Field(0.0, ge=0, description="feature matching")
-    warmup_steps: int = Field(200, ge=0, description="first steps in which only the discriminator learns from it")
-    away_weight: float = Field(1.0, gt=0, le=1, description="importance of what lies away from the face, which itself has 1")
-
-
-class ObjectiveConfig(Section):
-    """Training objective (paper 3.4) with its weights."""
-
-    image: Literal["perceptual", "pyramid"] = Field(
-        "perceptual", description="VGG-19 perceptual loss (Eq. 11), or a Laplacian-pyramid and SSIM loss that needs no weights"
-    )
-    vgg_weights: str | None = Field(None, description="VGG-19 weights in torchvision's format; None: torch.hub")
-    image_weight: float = 10.0
-    pixel_weight: float = Field(1.0, ge=0, description="of the pyramid loss's plain L1, beside its bands")
-    sharpness_weight: float = Field(0.0, ge=0, description="loss on what the face lacks of the true picture's sharpness")
-    sharpness_share: float = Field(0.8, gt=0, le=1, description="of the true Laplacian energy, with which that loss is content")
-    coarse_image_weight: float = Field(0.0, ge=0, description="image loss on the source warped by every flow")
-    consistency_weight: float = Field(0.0, ge=0, description="keypoints of the generated picture at those of the driving frame")
-    equivariance_weight: float = 10.0
-    affine_equivariance_weight: float = 10.0
-    background_weight: float = Field(10.0, ge=0, description="for networks that predict the background's motion")
-    guidance: GuidanceConfig = GuidanceConfig()
-    adversarial: AdversarialConfig = AdversarialConfig()
-
-
-class AugmentationConfig(Section):
-    """Augmentation of a pair of frames; the same draw for both unless said otherwise."""
-
-    horizontal_flip: bool = True
-    time_flip: bool = True
-    colour_jitter: float = Field(0.1, ge=0, description="brightness, contrast, saturation and hue")
-    colour_mix: float = Field(0.0, ge=0, description="standard deviation of a random mixing of the colour channels")
-    rotation: float = Field(0.0, ge=0, description="degrees, at most")
-    scale: float = Field(0.0, ge=0, lt=1, description="relative, at most")
-    shift: float = Field(0.0, ge=0, description="share of the image side, at most")
-    bend: float = Field(0.0, ge=0, description="smooth random deformation that changes the face's proportions, share of the side")
-
-
-class PartDropoutConfig(Section):
-    """Dropout of part flows while training, for the thin-plate prior: no few of them shall do all the work."""
-
-    first: float = Field(0.0, ge=0, lt=1, description="probability at the start")
-    peak: float = Field(0.0, ge=0, lt=1, description="probability after the rise; 0 for both: no dropout")
-    rise: float = Field(0.1, gt=0, le=1, description="share of the training in which it rises")
-    until: float = Field(0.35, ge=0, le=1, description="share of the training after which there is none")
-
-
-class TrainingConfig(Section):
-    """Schedule, batch, precision and data settings."""
-
-    image_size: int = Field(256, ge=64, description="side of the training pictures")
-    batch_size: int = Field(80, ge=1, description="pairs a step, over all devices")
-    steps: int | None = Field(None, ge=1, description="length in steps; None: by epochs")
-    epochs: int = Field(100, ge=1)
-    pairs_per_identity: int = Field(75, ge=1, description="how often each identity is drawn in an epoch")
-    learning_rate: float = Field(2e-4, gt=0)
-    betas: tuple[float, float] = (0.5, 0.999)
-    milestones: tuple[float, ...] = Field((0.6, 0.9), description="shares of the training after which the rate drops tenfold")
-    gradient_clip: float = Field(10.0, gt=0)
-    clipping: Literal["total", "prior"] = Field(
-        "total", description="by the 2-norm of all gradients, or each of detector, dense motion and background by its largest"
-    )
-    part_dropout: PartDropoutConfig = PartDropoutConfig()
-    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
-    workers: int = Field(4, ge=0)
-    resident: bool = Field(False, description="keep all frames in the device's memory, for data sets that fit there")
-    average: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights to keep; 0: keep the last weights")
-    compile: bool = Field(False, description="torch.compile the network: minutes at the start, then faster steps on a GPU")
-    seed: int = 0
-    objective: ObjectiveConfig = ObjectiveConfig()
-    augmentation: AugmentationConfig = AugmentationConfig()
-
-
-class Config(Section):
-    """A preset or a model's `config.yaml`."""
-
-    network: NetworkConfig = NetworkConfig()
-    training: TrainingConfig = TrainingConfig()
-
-    @model_validator(mode="after")
-    def _training_size_fits(self) -> "Config":
-        self.network.check_image_size(self.training.image_size)
-        return self
+# Files of a model folder: what its weights need, and how they were trained, which nothing but a new training reads.
+CONFIG_NAME, TRAINING_NAME = "config.yaml", "training.yaml"
+# Of `config.yaml`; `read_model_config` knows what older ones mean.
+MODEL_FORMAT = 2
 
 
 def preset_names() -> list[str]:
@@ -125,28 +30,23 @@ def preset_names() -> list[str]:
     return sorted(_presets())
 
 
-def load_config(name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
-    """Read a configuration.
+def read_settings(name: str | Path, overrides: Mapping[str, Any] | None = None) -> tuple[dict[str, Any], str]:
+    """Values of a settings file or preset, those that it extends included, not yet validated.
 
     Args:
-        name: preset name, YAML file, or model folder with a `config.yaml`.
+        name: preset name, YAML file, or model folder, of which network and training are taken.
         overrides: values by dotted key, such as `{"training.steps": 100}`.
 
+    Returns:
+        The values, and what errors call their origin.
+
     Raises:
-        InputError: unknown name, unreadable YAML, unknown key or impossible value.
+        InputError: unknown name, unreadable YAML, or a key that holds a value where a section is named.
     """
     values, origin = _read(name)
     for key, value in (overrides or {}).items():
         _set(values, key.split("."), value)
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{origin}: {explain(error)}") from None
-
-
-def dump_config(config: Config) -> str:
-    """YAML text of a configuration, all values included."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return values, origin
 
 
 def parse_overrides(assignments: list[str]) -> dict[str, Any]:
@@ -188,9 +88,9 @@ def _read(name: str | Path, extending: tuple[str, ...] = ()) -> tuple[dict[str, 
         raise InputError(f"'{name}' extends itself: {' -> '.join((*extending, str(name)))}")
     path = Path(name)
     if path.is_dir():
-        path = path / "config.yaml"
-    if path.is_file():
-        values, origin = _parse(path.read_text(), str(path)), str(path)
+        values, origin = _read_folder(path), str(path)
+    elif path.is_file():
+        values, origin = parse_settings(path), str(path)
     elif str(name) in _presets():
         values, origin = deepcopy(_presets()[str(name)]), f"preset {name}"
     else:
@@ -201,6 +101,49 @@ def _read(name: str | Path, extending: tuple[str, ...] = ()) -> tuple[dict[str, 
     if not isinstance(parent, str):
         raise InputError(f"{origin}: extends: give one preset, YAML file or model folder")
     return _merge(_read(parent, (*extending, str(name)))[0], values), origin
+
+
+def read_model_config(folder: Path) -> dict[str, Any]:
+    """Content of a model folder's `config.yaml` as the present format has it, not yet validated.
+
+    Format 1, which has no `format`, kept the training's settings in the same file, knew no checksum, and called the
+    corner-aligned coordinates `compatibility: none`.
+
+    Raises:
+        InputError: the file cannot be read, or its format is of a later version of this package.
+    """
+    path = folder / CONFIG_NAME
+    values = parse_settings(path)
+    version = values.get("format", 1)
+    if version == 1:
+        network = dict(values.get("network") or {})
+        official = network.pop("compatibility", "none") == "official"
+        network["coordinates"] = "official" if official else "corner_aligned"
+        return {**values, "format": MODEL_FORMAT, "network": network}
+    if version != MODEL_FORMAT:
+        raise InputError(f"{path} has format {version}, this version of mrfa reads up to {MODEL_FORMAT}: install a newer one")
+    return values
+
+
+def _read_folder(folder: Path) -> dict[str, Any]:
+    """Network and training of a model folder."""
+    values = read_model_config(folder)
+    training = folder / TRAINING_NAME
+    if training.is_file():
+        values |= parse_settings(training)
+    return {name: values[name] for name in ("network", "training") if name in values}
+
+
+def parse_settings(path: Path) -> dict[str, Any]:
+    """Values of one YAML file as they stand there.
+
+    Raises:
+        InputError: it cannot be read, or is not YAML with sections.
+    """
+    try:
+        return _parse(path.read_text(), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot read {path}: {error}") from None
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:

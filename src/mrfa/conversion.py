@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from mrfa.config import Config, TrainingConfig
 from mrfa.errors import InputError
 from mrfa.weights import convert_official, save_model
 
@@ -38,13 +37,12 @@ def convert_checkpoint(checkpoint: Path, folder: Path, *, prior: str, prior_only
     except InputError as error:
         raise InputError(f"{checkpoint}: {error}") from None
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    config = Config(network=network.config, training=TrainingConfig(image_size=network.config.image_size))
     card = _card(checkpoint, prior, prior_only, parameters)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Beside its place, so that moving it there is one step: a folder is there whole or not at all.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as temporary:
-            save_model(network, config, Path(temporary) / "model", card)
+            save_model(network, Path(temporary) / "model", card)
             (Path(temporary) / "model").replace(folder)
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from None
@@ -89,7 +87,7 @@ def _card(checkpoint: Path, prior: str, prior_only: bool, parameters: int) -> st
 Motion: {prior} prior, {"alone" if prior_only else "refined"}. {parameters:,} parameters.
 
 - **Origin**: `mrfa convert {checkpoint.name} FOLDER --prior {prior}{option}`; SHA-256 of the checkpoint `{digest}`.
-- **Behaviour**: that of the code that it was trained with (`compatibility: official` in `config.yaml`).
+- **Behaviour**: that of the code that it was trained with (`coordinates: official` in `config.yaml`).
 - **Data and training**: those of the checkpoint's authors; nothing in the file tells.
 - **Quality**: not measured here. `mrfa evaluate reconstruction FOLDER --data CLIPS` does.
 - **Licence**: the conversion changes nothing. Whoever made the checkpoint decides who may use it and pass it on.

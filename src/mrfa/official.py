@@ -113,7 +113,7 @@ def convert_official(state_dict: Mapping[str, Any], *, prior: str, prior_only: b
         prior_only: the checkpoint's model has no refinement.
 
     Returns:
-        The network in evaluation mode, in float32, with `compatibility: official`.
+        The network in evaluation mode, in float32, with `coordinates: official`.
 
     Raises:
         InputError: another prior, a checkpoint of another method, or names or shapes that do not fit.

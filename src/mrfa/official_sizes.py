@@ -21,7 +21,7 @@ def network_config(state: Mapping[str, Tensor], prior: str, *, prior_only: bool)
     try:
         values: dict[str, Any] = {
             "image_size": sizes.image_size(),
-            "compatibility": "official",
+            "coordinates": "official",
             "motion": "prior_only" if prior_only else "refined",
             "background": "predicted" if sizes.has("bg_predictor") else "still",
             "detector": _DETECTORS[prior](sizes),

@@ -1,23 +1,38 @@
-"""Model folders: `config.yaml`, `model.safetensors` and a model card `README.md`."""
+"""Model folders: `config.yaml`, `model.safetensors`, a model card `README.md` and, of a training, `training.yaml`.
+
+`config.yaml` holds the format's version, the network's settings and the SHA-256 of the weights: all that loading needs.
+"""
 
 import hashlib
 from importlib import resources
 from pathlib import Path
+from typing import Literal
 
 import torch
+import yaml
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from mrfa.config import Config, dump_config, load_config, preset_names
+from mrfa.config import CONFIG_NAME, MODEL_FORMAT, TRAINING_NAME, explain, preset_names, read_model_config
 from mrfa.data.files import replacing
 from mrfa.errors import InputError
+from mrfa.network.config import NetworkConfig, Section
 from mrfa.network.model import Network
 from mrfa.official import convert_official
 
 __all__ = ["bundled_models", "convert_official", "detector_fingerprint", "find_model", "fingerprint", "load_model", "save_model"]
 
 WEIGHTS_NAME = "model.safetensors"
+
+
+class ModelConfig(Section):
+    """The `config.yaml` of a model folder."""
+
+    format: Literal[2] = MODEL_FORMAT
+    weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="of the weights file; None: unknown")
+    network: NetworkConfig = NetworkConfig()
 
 
 def bundled_models() -> Path:
@@ -42,8 +57,8 @@ def find_model(name: str | Path) -> Path:
         names = sorted(p.name for p in bundled_models().glob("*") if p.is_dir()) if bundled_models().is_dir() else []
         raise InputError(f"no model '{name}': give a model folder" + (f" or one of {', '.join(names)}" if names else ""))
     if not path.is_dir():
-        raise InputError(f"{path} is a file: a model is a folder with config.yaml and {WEIGHTS_NAME}")
-    for part in ("config.yaml", WEIGHTS_NAME):
+        raise InputError(f"{path} is a file: a model is a folder with {CONFIG_NAME} and {WEIGHTS_NAME}")
+    for part in (CONFIG_NAME, WEIGHTS_NAME):
         if not (path / part).is_file():
             raise InputError(f"{path} is not a model folder: it has no {part}")
     return path
@@ -60,28 +75,31 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> Network:
         The network in evaluation mode, in float32.
 
     Raises:
-        InputError: no such model, or its weights do not fit its configuration.
+        InputError: no such model; or its weights are not those of its configuration, do not fit it, or are damaged.
     """
     folder = find_model(name)
-    network = Network(load_config(folder).network)
+    config, path = _read_config(folder), folder / WEIGHTS_NAME
+    if config.weights_sha256 not in (None, _sha256(path)):
+        raise InputError(f"{path} is not the file that {CONFIG_NAME} was written for (its SHA-256 differs): copy the model again")
+    network = Network(config.network)
     try:
-        state = load_file(folder / WEIGHTS_NAME)
+        state = load_file(path)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{folder / WEIGHTS_NAME} is not a readable safetensors file: {error}") from None
-    _check_fit(network, state, folder)
+        raise InputError(f"{path} is not a readable safetensors file: {error}") from None
+    _check_fit(network, state, path)
     network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
     return network.to(device).eval()
 
 
-def save_model(network: Network, config: Config, folder: Path, card: str, *, half: bool = False) -> None:
+def save_model(network: Network, folder: Path, card: str, *, half: bool = False, training: str | None = None) -> None:
     """Write a model folder.
 
     Args:
         network: any device, any mode.
-        config: of the network and of its training.
         folder: made where it does not exist.
         card: text of the model card.
         half: store the weights in half precision.
+        training: text of `training.yaml`; None: there is none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     state = {}
@@ -90,8 +108,11 @@ def save_model(network: Network, config: Config, folder: Path, card: str, *, hal
         state[key] = value.half() if half and value.is_floating_point() else value
     with replacing(folder / WEIGHTS_NAME) as temporary:
         save_file(state, temporary)
-    (folder / "config.yaml").write_text(dump_config(config))
-    (folder / "README.md").write_text(card)
+    config = ModelConfig(weights_sha256=_sha256(folder / WEIGHTS_NAME), network=network.config)
+    texts = {CONFIG_NAME: yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "README.md": card}
+    for name, text in texts.items() if training is None else [*texts.items(), (TRAINING_NAME, training)]:
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text)
 
 
 def detector_fingerprint(network: Network) -> str:
@@ -108,15 +129,35 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def _check_fit(network: Network, state: dict[str, Tensor], folder: Path) -> None:
+def _read_config(folder: Path) -> ModelConfig:
+    values = read_model_config(folder)
+    values.pop("training", None)  # of format 1; the settings of a training are no business of loading
+    try:
+        return ModelConfig.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{folder / CONFIG_NAME}: {explain(error)}") from None
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _check_fit(network: Network, state: dict[str, Tensor], path: Path) -> None:
+    """Refuse weights of other names or shapes than the network's, or with values that are no numbers."""
     expected = network.state_dict()
     absent = [key for key in expected if key not in state]
     unknown = [key for key in state if key not in expected]
     if absent or unknown:
         what = [f"lacks {absent[0]} and {len(absent) - 1} more"] if absent else []
         what += [f"has the unknown {unknown[0]} and {len(unknown) - 1} more"] if unknown else []
-        raise InputError(f"{folder / WEIGHTS_NAME} does not fit its config.yaml: it {' and '.join(what)}")
+        raise InputError(f"{path} does not fit its {CONFIG_NAME}: it {' and '.join(what)}")
     for key, value in expected.items():
         if value.shape != state[key].shape:
             got, wanted = list(state[key].shape), list(value.shape)
-            raise InputError(f"{folder / WEIGHTS_NAME} does not fit its config.yaml: {key} is {got}, expected {wanted}")
+            raise InputError(f"{path} does not fit its {CONFIG_NAME}: {key} is {got}, expected {wanted}")
+        if not torch.isfinite(state[key]).all():
+            raise InputError(f"{path} is damaged: {key} holds values that are not finite")

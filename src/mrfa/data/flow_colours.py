@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from mrfa.network.geometry import identity_grid, to_displacement
+from mrfa.network.geometry import CORNER_ALIGNED, Conventions
 
 
 def displacement_colours(displacement: Tensor, full: float) -> Tensor:
@@ -28,13 +28,13 @@ def displacement_colours(displacement: Tensor, full: float) -> Tensor:
     return 1 - length.clamp(max=1) * (1 - pure)
 
 
-def flow_colours(flow: Tensor, full: float) -> Tensor:
+def flow_colours(flow: Tensor, full: float, conventions: Conventions) -> Tensor:
     """Displacement of a backward flow `[B, h, w, 2]`, normalised, as colours `[B, 3, h, w]`; see `displacement_colours`."""
-    return displacement_colours(to_displacement(flow), full)
+    return displacement_colours(conventions.to_displacement(flow), full)
 
 
 def colour_wheel(side: int) -> Tensor:
     """What each displacement looks like: a disc with full colour at its edge, on white, `[3, side, side]` in [0, 1]."""
-    position = identity_grid(side, side, torch.empty(0)).permute(2, 0, 1)
+    position = CORNER_ALIGNED.grid(side, side, torch.empty(0)).permute(2, 0, 1)
     colours = displacement_colours(position[None], 1.0)[0]
     return torch.where(torch.hypot(position[0], position[1]) <= 1, colours, torch.ones_like(colours))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mrfa.network.background import background_flow
-from mrfa.network.geometry import identity_grid, resize, sample
+from mrfa.network.geometry import Conventions, full_precision
 
 # Side of the picture and Gauss-Newton steps of each level.
 LEVELS = ((16, 6), (32, 6), (64, 4))
@@ -36,7 +36,9 @@ class _Level(NamedTuple):
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 @torch.no_grad()
-def align_background(source: Tensor, driving: Tensor, source_positions: Tensor, driving_positions: Tensor) -> Tensor:
+def align_background(
+    source: Tensor, driving: Tensor, source_positions: Tensor, driving_positions: Tensor, conventions: Conventions
+) -> Tensor:
     """The affine map of the background between two pictures of one video.
 
     Args:
@@ -44,44 +46,46 @@ def align_background(source: Tensor, driving: Tensor, source_positions: Tensor, 
         driving: likewise.
         source_positions: keypoints `[B, K, 2]`, normalised; what lies among them is left out.
         driving_positions: likewise.
+        conventions: of the positions and of the map.
 
     Returns:
         `[B, 3, 3]`, from driving to source positions, homogeneous, normalised; the identity where no map fits. No gradient.
     """
-    with torch.autocast(source.device.type, enabled=False):
+    with full_precision(source):
         source, driving = source.float(), driving.float()
         side = LEVELS[-1][0]
-        weight = away_from_face(source_positions.float(), side) * away_from_face(driving_positions.float(), side)
+        weights = (away_from_face(positions.float(), side, conventions) for positions in (source_positions, driving_positions))
+        weight = next(weights) * next(weights)
         affine = torch.eye(3, device=source.device).expand(len(source), 3, 3)
         for size, steps in LEVELS:
-            small, target = (_smooth(resize(picture, (size, size))) for picture in (source, driving))
-            level = _Level(small, target, resize(weight, (size, size)), _gradients(target))
+            small, target = (_smooth(conventions.resize(picture, (size, size))) for picture in (source, driving))
+            level = _Level(small, target, conventions.resize(weight, (size, size)), _gradients(target, conventions))
             for _ in range(steps):
-                affine = _step(level, affine)
+                affine = _step(level, affine, conventions)
     return affine
 
 
-def away_from_face(positions: Tensor, size: int) -> Tensor:
+def away_from_face(positions: Tensor, size: int, conventions: Conventions) -> Tensor:
     """Weights `[B, 1, size, size]`: 0 in an ellipse about the keypoints `[B, K, 2]`, 1 far from it, smooth between."""
     middle = positions.mean(1)[:, None, None]
     radii = FACE_DEVIATIONS * positions.std(1, correction=0)[:, None, None] + FACE_MARGIN
-    distance = ((identity_grid(size, size, positions) - middle) / radii).norm(dim=-1)
+    distance = ((conventions.grid(size, size, positions) - middle) / radii).norm(dim=-1)
     return torch.sigmoid(8 * (distance - 1))[:, None]
 
 
-def _step(level: _Level, affine: Tensor) -> Tensor:
+def _step(level: _Level, affine: Tensor, conventions: Conventions) -> Tensor:
     """One Gauss-Newton step from `[B, 3, 3]`."""
     batch, channels, height, width = level.source.shape
     identity = torch.eye(3, device=affine.device)
-    flow = background_flow(affine, height, width)
-    warped = sample(level.source, flow, padding="border")
+    flow = background_flow(affine, (height, width), conventions)
+    warped = conventions.sample(level.source, flow, padding="border")
     error = level.driving - warped
     weight = level.weight * (flow.abs() <= 1).all(-1)[:, None]
     weight = weight * _robust(error.abs().mean(1, keepdim=True), weight)
 
     # The mean of both pictures' gradients converges faster than either.
-    x, y = ((a + b) / 2 for a, b in zip(_gradients(warped), level.gradients, strict=True))
-    grid = identity_grid(height, width, affine).view(-1, 2)
+    x, y = ((a + b) / 2 for a, b in zip(_gradients(warped, conventions), level.gradients, strict=True))
+    grid = conventions.grid(height, width, affine).view(-1, 2)
     places = torch.cat([grid, torch.ones_like(grid[:, :1])], dim=1)
     jacobian = torch.cat([x.flatten(2)[..., None] * places, y.flatten(2)[..., None] * places], dim=-1).flatten(1, 2)
     weighted = jacobian * weight.expand(-1, channels, -1, -1).flatten(1)[..., None]
@@ -107,9 +111,9 @@ def _smooth(picture: Tensor) -> Tensor:
     return F.avg_pool2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), 3, 1)
 
 
-def _gradients(picture: Tensor) -> tuple[Tensor, Tensor]:
+def _gradients(picture: Tensor, conventions: Conventions) -> tuple[Tensor, Tensor]:
     """Central differences along x and y, per normalised unit."""
-    height, width = picture.shape[2:]
+    across, down = conventions.pixel_scale(picture.shape[2:], picture).flatten()
     wide, tall = F.pad(picture, (1, 1, 0, 0), mode="replicate"), F.pad(picture, (0, 0, 1, 1), mode="replicate")
-    x = (wide[..., 2:] - wide[..., :-2]) * ((width - 1) / 4)
-    return x, (tall[..., 2:, :] - tall[..., :-2, :]) * ((height - 1) / 4)
+    x = (wide[..., 2:] - wide[..., :-2]) * (across / 2)
+    return x, (tall[..., 2:, :] - tall[..., :-2, :]) * (down / 2)

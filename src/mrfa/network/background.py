@@ -1,9 +1,11 @@
 """Motion of the background as one affine map (optional; replaces the static background of the paper's Eq. 2)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from mrfa.network.geometry import full_precision, identity_grid
+from mrfa.network.geometry import Conventions, full_precision
 from mrfa.network.resnet import ResNet18
 
 
@@ -25,15 +27,15 @@ class BackgroundPredictor(nn.Module):
 
     def forward(self, source: Tensor, driving: Tensor) -> Tensor:
         """Images `[B, 3, H, W]` in [0, 1] to `[B, 3, 3]`, from driving to source positions, homogeneous, normalised."""
-        rows = self.trunk(torch.cat([source, driving], dim=1)).view(-1, 2, 3)
+        rows = self.trunk(torch.cat([source, driving], dim=1)).float().view(-1, 2, 3)
         last = torch.eye(3, device=rows.device)[2:].expand(len(rows), 1, 3)
         return torch.cat([rows, last], dim=1)
 
 
-def background_flow(affine: Tensor, height: int, width: int) -> Tensor:
+def background_flow(affine: Tensor, size: Sequence[int], conventions: Conventions) -> Tensor:
     """Backward flow `[B, h, w, 2]`, normalised, of a background that moves by `[B, 3, 3]` (last row 0, 0, 1)."""
     with full_precision(affine):
         affine = affine.float()
-        grid = identity_grid(height, width, affine).view(1, -1, 2)
+        grid = conventions.grid(*size, affine).view(1, -1, 2)
         flow = grid @ affine[:, :2, :2].transpose(1, 2) + affine[:, None, :2, 2]
-    return flow.view(-1, height, width, 2)
+    return flow.view(-1, *size, 2)

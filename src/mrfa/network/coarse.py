@@ -1,16 +1,13 @@
-"""Part flows, composition mask, coarse flow and occlusion (paper 3.1, Eq. 1 to 3), for all three priors."""
+"""Composition mask, coarse flow and occlusion (paper 3.1, Eq. 3), for all priors."""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mrfa.network.background import background_flow
 from mrfa.network.config import CoarseConfig, DetectorConfig
-from mrfa.network.geometry import CONSISTENT, Conventions, full_precision, gaussian_heatmaps, identity_grid, invert_2x2, sample
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.geometry import Conventions
 from mrfa.network.layers import Hourglass
-from mrfa.network.thin_plate import dropped_softmax, thin_plate_part_flows
 
 
 class CoarseMotion(NamedTuple):
@@ -28,43 +25,27 @@ class CoarseMotion(NamedTuple):
     mask: Tensor | None
 
 
-def affine_part_flows(source: Keypoints, driving: Keypoints, height: int, width: int, background: Tensor | None = None) -> Tensor:
-    """Backward flow of the background and of each keypoint's surroundings (Eq. 1 and 2).
-
-    Args:
-        source: keypoints with affine maps, `[B, K, 2]` and `[B, K, 2, 2]`.
-        driving: those of the driving image.
-        height: rows of the flow.
-        width: columns of the flow.
-        background: affine map of the background, `[B, 3, 3]`; None: it stands still.
-
-    Returns:
-        `[B, K+1, h, w, 2]`, normalised, the background first.
-    """
-    assert source.affine is not None and driving.affine is not None
-    batch = driving.positions.shape[0]
-    grid = identity_grid(height, width, driving.positions)
-    relative = grid.view(1, 1, -1, 2) - driving.positions[:, :, None]
-    with full_precision(grid):
-        maps = source.affine @ invert_2x2(driving.affine)
-        parts = relative @ maps.transpose(-1, -2) + source.positions[:, :, None]
-    still = grid.expand(batch, -1, -1, -1) if background is None else background_flow(background, height, width)
-    return torch.cat([still[:, None], parts.unflatten(2, (height, width))], dim=1)
-
-
 class DenseMotion(nn.Module):
     """Composes the part flows by a mask that it predicts from heatmap differences and part-warped sources.
+
+    Args:
+        config: sizes.
+        detector: of which come the part flows, for their number and that of the keypoints.
+        conventions: of positions and flows.
+        exact_part_warps: see `Detector`.
 
     Attributes:
         dropout: probability of leaving a part out while training, for the thin-plate prior; the training run sets it.
     """
 
-    def __init__(self, config: CoarseConfig, detector: DetectorConfig, conventions: Conventions = CONSISTENT) -> None:
+    def __init__(
+        self, config: CoarseConfig, detector: DetectorConfig, conventions: Conventions, *, exact_part_warps: bool
+    ) -> None:
         super().__init__()
         self.variance = config.heatmap_variance
-        self.groups = detector.groups if detector.kind == "thin_plate" else None
         self.dropout = 0.0
-        self.corner_aligned = conventions.corner_aligned_warps or detector.kind == "thin_plate"
+        self.conventions = conventions
+        self.sample = conventions.sample if exact_part_warps else conventions.sample_coarsely
         parts = detector.parts + 1
         self.hourglass = Hourglass(
             detector.keypoints + 1 + 3 * parts, width=config.width, blocks=config.blocks, max_width=config.max_width
@@ -73,17 +54,15 @@ class DenseMotion(nn.Module):
         self.mask_head = nn.Conv2d(self.hourglass.out_channels, parts, kernel, padding=kernel // 2)
         self.occlusion_head = nn.Conv2d(self.hourglass.out_channels, 1, kernel, padding=kernel // 2)
 
-    def forward(self, thumbnail: Tensor, source: Keypoints, driving: Keypoints, background: Tensor | None = None) -> CoarseMotion:
+    def forward(self, thumbnail: Tensor, source: Tensor, driving: Tensor, part_flows: Tensor) -> CoarseMotion:
         """Coarse motion of a pair.
 
         Args:
             thumbnail: source image at a quarter of its size, `[B, 3, h, w]`.
-            source: keypoints of the source image.
-            driving: keypoints of the driving image.
-            background: affine map of the background, `[B, 3, 3]`; None: it stands still.
+            source: keypoints of the source image, `[B, K, 2]`, normalised.
+            driving: those of the driving image.
+            part_flows: of the detector, `[B, parts + 1, h, w, 2]`, normalised, the background first.
         """
-        height, width = thumbnail.shape[2:]
-        part_flows = self._part_flows(source, driving, height, width, background)
         features = self.hourglass(self._evidence(thumbnail, source, driving, part_flows))
         logits = self.mask_head(features).float()
         dropped = self.training and self.dropout > 0
@@ -91,33 +70,47 @@ class DenseMotion(nn.Module):
         flow = (mask[..., None] * part_flows).sum(1)
         return CoarseMotion(flow, self.occlusion_head(features).float(), mask)
 
-    def _part_flows(self, source: Keypoints, driving: Keypoints, height: int, width: int, background: Tensor | None) -> Tensor:
-        if self.groups is None:
-            return affine_part_flows(source, driving, height, width, background)
-        return thin_plate_part_flows(
-            source.positions,
-            driving.positions,
-            groups=self.groups,
-            height=height,
-            width=width,
-            background=background,
-        )
-
-    def _evidence(self, thumbnail: Tensor, source: Keypoints, driving: Keypoints, part_flows: Tensor) -> Tensor:
+    def _evidence(self, thumbnail: Tensor, source: Tensor, driving: Tensor, part_flows: Tensor) -> Tensor:
         """Heatmap differences of all keypoints, and the picture warped by each part flow.
 
-        `[B, 4(K+1), h, w]`, heatmap, R, G, B of the background and each keypoint; where a part has several keypoints, all
-        heatmaps and then all pictures.
+        Where each part has one keypoint, `[B, 4(K+1), h, w]`: heatmap, R, G, B of the background and of each keypoint; where it
+        has several, all heatmaps and then all pictures.
         """
         batch, parts, height, width, _ = part_flows.shape
-        difference = gaussian_heatmaps(driving.positions, (height, width), self.variance) - gaussian_heatmaps(
-            source.positions, (height, width), self.variance
+        driving_heatmaps, source_heatmaps = (
+            self.conventions.heatmaps(positions, (height, width), self.variance) for positions in (driving, source)
         )
+        difference = driving_heatmaps - source_heatmaps
         difference = torch.cat([torch.zeros_like(difference[:, :1]), difference], dim=1)
         # One sampling whose "height" runs over all parts, instead of a copy of the picture for each part.
-        flows = part_flows.reshape(batch, parts * height, width, 2)
-        warped = sample(thumbnail, flows, corner_aligned=self.corner_aligned)
+        warped = self.sample(thumbnail, part_flows.reshape(batch, parts * height, width, 2))
         warped = warped.unflatten(2, (parts, height)).transpose(1, 2)
-        if self.groups is not None:
+        if difference.shape[1] != parts:
             return torch.cat([difference, warped.flatten(1, 2)], dim=1)
         return torch.cat([difference[:, :, None], warped], dim=2).flatten(1, 2)
+
+
+def dropped_softmax(logits: Tensor, probability: float) -> Tensor:
+    """Composition mask of which each part but the background is left out at random, for a whole picture at a time.
+
+    Without it a few splines do all the work early in training. Parts that stay count 1 / (1 - probability) times as much, so
+    that the expected sum in the denominator is that of the plain softmax.
+
+    Args:
+        logits: `[B, parts + 1, h, w]`, the background first.
+        probability: of dropping a part, in [0, 1); 0 gives the plain softmax.
+
+    Returns:
+        `[B, parts + 1, h, w]`, non-negative, with sum 1 over the parts.
+
+    Raises:
+        ValueError: a probability outside [0, 1).
+    """
+    if not 0 <= probability < 1:
+        raise ValueError(f"the dropout probability must be at least 0 and below 1, got {probability}")
+    logits = logits.float()
+    drawn = torch.rand(logits.shape[0], logits.shape[1] - 1, 1, 1, device=logits.device)
+    kept = (drawn >= probability) / (1 - probability)
+    factors = torch.cat([torch.ones_like(kept[:, :1]), kept], dim=1)
+    # The logarithm of 0 is -inf, a weight of exactly 0 in the softmax.
+    return torch.softmax(logits + torch.log(factors), dim=1)

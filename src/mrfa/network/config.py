@@ -1,8 +1,13 @@
 """Validated settings of the network: all that decides what its weights are and what it computes from them."""
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+# The image encoder's lowest resolution, and that of the dense motion network, are those of the image over these.
+ENCODER_DIVISOR = 32
+COARSE_DIVISOR = 4
 
 
 class Section(BaseModel):
@@ -38,6 +43,11 @@ class AffineDetectorConfig(Section):
         """Part flows, besides the background's."""
         return self.keypoints
 
+    @property
+    def size_divisor(self) -> int:
+        """Both sides of the detector's images are multiples of this."""
+        return self.image_divisor * 2 ** (len(self.stem_widths) + self.blocks)
+
 
 class ThinPlateDetectorConfig(Section):
     """Keypoint detector of the thin-plate-spline prior (paper 3.1)."""
@@ -66,6 +76,11 @@ class ThinPlateDetectorConfig(Section):
         """Part flows, besides the background's."""
         return self.groups
 
+    @property
+    def size_divisor(self) -> int:
+        """Both sides of the detector's images are multiples of this; a ResNet takes all sizes."""
+        return 1
+
 
 class TransformerDetectorConfig(Section):
     """Keypoint detector of the motion-transformer prior (paper 3.1)."""
@@ -84,6 +99,12 @@ class TransformerDetectorConfig(Section):
     def parts(self) -> int:
         """Part flows, besides the background's."""
         return self.keypoints
+
+    @property
+    def size_divisor(self) -> int:
+        """Both sides of the detector's images are multiples of this."""
+        # The trunk's lowest branch is at H/16.
+        return math.lcm(4 * self.patch, 16)
 
     @model_validator(mode="after")
     def _width_divides(self) -> "TransformerDetectorConfig":
@@ -171,8 +192,10 @@ class NetworkConfig(Section):
     """Everything that decides the shapes of the network's weights."""
 
     image_size: int = Field(256, ge=64)
-    compatibility: Literal["none", "official"] = Field(
-        "none", description="official: coordinates as the authors' released weights need them, see docs/paper-to-code.md"
+    coordinates: Literal["half_pixel", "corner_aligned", "official"] = Field(
+        "half_pixel",
+        description="how positions are read: for new models; for models trained with corner-aligned grids; or as the authors' "
+        "released weights need it, see docs/paper-to-code.md",
     )
     motion: Literal["refined", "prior_only", "non_prior"] = Field(
         "refined", description="refined prior; the prior alone; or refinement from the correlation's own flow (Eq. 8)"
@@ -190,7 +213,7 @@ class NetworkConfig(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> "NetworkConfig":
-        self.check_image_size(self.image_size)
+        self.check_image_size(self.image_size, self.image_size)
         reason = self._contradiction()
         if reason:
             raise ValueError(reason)
@@ -217,21 +240,24 @@ class NetworkConfig(Section):
                 return "motion non_prior has no part flows, so no background that moves: set background to still"
         return None
 
-    def check_image_size(self, size: int) -> None:
-        """Raise ValueError where the network cannot run at an image size."""
-        detector, coarse, correlation = self.detector, self.coarse, self.correlation
-        halvings: dict[str, tuple[int, int]] = {
-            "coarse": (4, coarse.blocks),
-            "correlation": (correlation.image_divisor, correlation.blocks),
+    @property
+    def size_divisor(self) -> int:
+        """Both sides of the network's images are multiples of this: every halving and patch then comes out even."""
+        divisors = [ENCODER_DIVISOR, self.detector.size_divisor]
+        if self.motion != "non_prior":
+            divisors.append(COARSE_DIVISOR * 2**self.coarse.blocks)
+        if self.motion != "prior_only":
             # The last level of the pyramid still has two positions a side.
-            "pyramid": (correlation.image_divisor, correlation.pyramid_levels + 1),
-        }
-        if detector.kind == "affine":
-            halvings["detector"] = (detector.image_divisor, len(detector.stem_widths) + detector.blocks)
-        if detector.kind == "transformer" and size % (4 * detector.patch):
-            raise ValueError(f"the image size must be a multiple of the detector's 4 x {detector.patch}, got {size}")
-        if size % 32:
-            raise ValueError(f"the image size must be a multiple of 32, got {size}")
-        for part, (divisor, blocks) in halvings.items():
-            if size < divisor * 2**blocks:
-                raise ValueError(f"an image size of {size} is too small for the {part}'s {blocks} halvings")
+            halvings = max(self.correlation.blocks, self.correlation.pyramid_levels + 1)
+            divisors.append(self.correlation.image_divisor * 2**halvings)
+        return math.lcm(*divisors)
+
+    def check_image_size(self, height: int, width: int) -> None:
+        """Check that the network can run at an image size.
+
+        Raises:
+            ValueError: a side is no multiple of `size_divisor`.
+        """
+        divisor = self.size_divisor
+        if height % divisor or width % divisor or not height or not width:
+            raise ValueError(f"both sides of the network's images must be multiples of {divisor}, got {width}x{height}")

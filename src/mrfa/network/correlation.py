@@ -1,13 +1,11 @@
 """Structure encoders, correlation volume, its pyramid and the lookup (paper 3.2)."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrfa.network.config import CorrelationConfig
-from mrfa.network.geometry import CONSISTENT, Conventions, full_precision, gaussian_heatmaps, identity_grid, resize
+from mrfa.network.geometry import Conventions, full_precision, ratio_of_gaps
 from mrfa.network.layers import Hourglass
 
 
@@ -27,8 +25,9 @@ class StructureEncoder(nn.Module):
 class StructureEncoders(nn.Module):
     """The driving encoder sees keypoints alone; the source encoder sees keypoints and, but in one variant, the picture."""
 
-    def __init__(self, config: CorrelationConfig, keypoints: int) -> None:
+    def __init__(self, config: CorrelationConfig, keypoints: int, conventions: Conventions) -> None:
         super().__init__()
+        self.conventions = conventions
         self.variance = config.heatmap_variance
         size = config.embedding_size
         self.position_embedding = nn.Parameter(torch.randn(1, keypoints, size, size) * 0.02)
@@ -47,7 +46,8 @@ class StructureEncoders(nn.Module):
         return self.source(torch.cat([heatmaps, thumbnail], dim=1) if self.source_image else heatmaps)
 
     def _heatmaps(self, positions: Tensor, size: tuple[int, int]) -> Tensor:
-        return gaussian_heatmaps(positions, size, self.variance) + resize(self.position_embedding, size)
+        heatmaps = self.conventions.heatmaps(positions, size, self.variance)
+        return heatmaps + self.conventions.resize(self.position_embedding, size)
 
 
 class CorrelationVolume:
@@ -65,7 +65,7 @@ class CorrelationVolume:
         *,
         radius: int,
         pyramid_levels: int,
-        conventions: Conventions = CONSISTENT,
+        conventions: Conventions,
     ) -> None:
         self.driving = driving * driving.shape[1] ** -0.5
         self.radius = radius
@@ -100,14 +100,14 @@ class CorrelationVolume:
         height, width = self.size
         volume = self._volumes(self.size)[0].float().flatten(2)
         source = self.sources[0]
-        grid = identity_grid(source.shape[2], source.shape[3], source).view(-1, 2)
+        grid = self.conventions.grid(*source.shape[2:], source).view(-1, 2)
         with full_precision(volume):
             return (torch.softmax(volume, dim=-1) @ grid).unflatten(1, (height, width))
 
     def _volumes(self, size: tuple[int, int]) -> list[Tensor]:
         """One volume a level, `[B, h'w', h_l, w_l]`; that of full size is kept for the iterations above it."""
         if size != self.size:
-            return self._multiply(resize(self.driving, size))
+            return self._multiply(F.adaptive_avg_pool2d(self.driving, size))
         if self._full is None:
             self._full = self._multiply(self.driving)
         return self._full
@@ -120,20 +120,15 @@ class CorrelationVolume:
         """`[B, h', w', (2r+1)^2]` values around the flow, zero outside the source."""
         batch, rows, height, width = volume.shape
         steps = torch.arange(-self.radius, self.radius + 1, device=flow.device, dtype=flow.dtype)
-        centre = flow if self.conventions.exact_lookup else _by_ratio_of_sides(flow, (height, width))
-        across, down = steps * (2 / (width - 1)), steps * (2 / (height - 1))
+        centre = flow
+        if not self.conventions.exact_lookup:
+            centre = (flow + 1) * ratio_of_gaps(flow.shape[1:3], (height, width), flow) - 1
+        a_pixel = self.conventions.pixel_scale((height, width), flow).flatten().reciprocal()
+        across, down = steps * a_pixel[0], steps * a_pixel[1]
         by_row = self.conventions.row_first_patches
         x = centre[..., 0].reshape(batch * rows, 1, 1) + (across[None, None, :] if by_row else across[None, :, None])
         y = centre[..., 1].reshape(batch * rows, 1, 1) + (down[None, :, None] if by_row else down[None, None, :])
         side = len(steps)
         grid = torch.stack([x.expand(-1, side, side), y.expand(-1, side, side)], dim=-1)
-        with full_precision(volume):
-            patch = F.grid_sample(volume.float().reshape(batch * rows, 1, height, width), grid, align_corners=True)
+        patch = self.conventions.sample(volume.reshape(batch * rows, 1, height, width), grid)
         return patch.view(batch, *flow.shape[1:3], side * side)
-
-
-def _by_ratio_of_sides(flow: Tensor, size: Sequence[int]) -> Tensor:
-    """Normalised positions at `size` of a flow `[B, h, w, 2]` whose positions in pixels grow with the sides' ratio."""
-    (height, width), (new_height, new_width) = flow.shape[1:3], size
-    x, y = (1 - 1 / width) / (1 - 1 / new_width), (1 - 1 / height) / (1 - 1 / new_height)
-    return (flow + 1) * torch.tensor([x, y], device=flow.device) - 1

@@ -1,10 +1,12 @@
 """Image generator (paper 3.3, Eq. 9 and 10)."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from mrfa.network.config import GeneratorConfig
-from mrfa.network.geometry import CONSISTENT, Conventions, resize, sample, to_displacement, to_flow
+from mrfa.network.geometry import Conventions
 from mrfa.network.layers import ConvBlock, DownBlock, NormFirst, ResidualBlock, UpBlock
 from mrfa.network.refinement import Motion
 
@@ -32,13 +34,14 @@ class ImageDecoder(nn.Module):
     With fewer than six iterations the finest levels have no warped features of their own and are only upsampled.
 
     Args:
+        conventions: of the flows.
         prior_only: all motion that comes in is the prior's, so there is no coarse path beside it.
     """
 
-    def __init__(self, config: GeneratorConfig, *, prior_only: bool = False, conventions: Conventions = CONSISTENT) -> None:
+    def __init__(self, config: GeneratorConfig, conventions: Conventions, *, prior_only: bool) -> None:
         super().__init__()
         self.conventions = conventions
-        self.corner_aligned = conventions.corner_aligned_warps or not prior_only
+        self.sample = conventions.sample_coarsely if prior_only else conventions.sample
         widths = config.widths[::-1]
         self.image_blend = config.image_blend
         self.residual = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
@@ -73,8 +76,7 @@ class ImageDecoder(nn.Module):
         return self._blend(self.last(out).float(), image, motion)
 
     def _coarsely_warped(self, features: Tensor, coarse_flow: Tensor) -> Tensor:
-        flow = to_flow(resize(to_displacement(coarse_flow), features.shape[2:], self.conventions))
-        return sample(features, flow, corner_aligned=self.conventions.corner_aligned_warps)
+        return self.conventions.sample_coarsely(features, self._resized(coarse_flow, features.shape[2:]))
 
     def _merge_warped(self, out: Tensor | None, features: list[Tensor], motion: Motion, level: int) -> Tensor:
         """Eq. 9 at the lowest level, Eq. 10 above."""
@@ -82,7 +84,7 @@ class ImageDecoder(nn.Module):
             assert out is not None
             return out
         occlusion = motion.occlusions[level]
-        warped = sample(features[level], motion.flows[level], corner_aligned=self.corner_aligned) * occlusion
+        warped = self.sample(features[level], motion.flows[level]) * occlusion
         return warped if out is None else warped + out * (1 - occlusion)
 
     def _blend(self, out: Tensor, image: Tensor, motion: Motion) -> Tensor:
@@ -91,9 +93,12 @@ class ImageDecoder(nn.Module):
         if self.image_blend == "none":
             return generated
         size = image.shape[2:]
-        flow = to_flow(resize(to_displacement(motion.picture_flow), size))
         predicted = self.image_blend == "predicted"
-        share = torch.sigmoid(out[:, 3:]) if predicted else resize(motion.occlusions[-1], size)
+        share = torch.sigmoid(out[:, 3:]) if predicted else self.conventions.resize(motion.occlusions[-1], size)
         padding = "border" if self.conventions.blend_refined_flow else "zeros"
-        warped = sample(image, flow, padding, corner_aligned=self.corner_aligned)
+        warped = self.sample(image, self._resized(motion.picture_flow, size), padding)
         return generated * (1 - share) + warped * share
+
+    def _resized(self, flow: Tensor, size: Sequence[int]) -> Tensor:
+        """A backward flow at another size (h, w)."""
+        return self.conventions.to_flow(self.conventions.resize(self.conventions.to_displacement(flow), size))

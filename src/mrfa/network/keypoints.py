@@ -1,12 +1,14 @@
-"""Keypoints and the detector of the affine prior (paper 3.1)."""
+"""Keypoints, what a prior makes of them, and the detector of the affine prior (paper 3.1, Eq. 1 and 2)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mrfa.network.background import background_flow
 from mrfa.network.config import AffineDetectorConfig
-from mrfa.network.geometry import full_precision, identity_grid
+from mrfa.network.geometry import Conventions, full_precision, invert_2x2
 from mrfa.network.layers import AntiAliasDownsample, DownBlock, Hourglass
 
 
@@ -30,6 +32,67 @@ def halves(keypoints: Keypoints) -> tuple[Keypoints, Keypoints]:
         return Keypoints(first, None), Keypoints(second, None)
     affine_first, affine_second = keypoints.affine.chunk(2)
     return Keypoints(first, affine_first), Keypoints(second, affine_second)
+
+
+class Detector(nn.Module):
+    """A prior: a keypoint detector, and the flows of the parts that its keypoints stand for.
+
+    As it stands, each keypoint is a part that moves by an affine map; a prior whose parts move otherwise overrides the methods.
+
+    Args:
+        conventions: of all positions and flows.
+
+    Attributes:
+        exact_part_warps: pictures are warped by part flows as `Conventions.sample` does, otherwise as `sample_coarsely`.
+    """
+
+    exact_part_warps = False
+
+    def __init__(self, conventions: Conventions) -> None:
+        super().__init__()
+        self.conventions = conventions
+
+    def forward(self, image: Tensor) -> Keypoints:
+        """Image `[B, 3, H, W]` in [0, 1] to keypoints."""
+        raise NotImplementedError
+
+    def part_flows(self, source: Keypoints, driving: Keypoints, size: Sequence[int], background: Tensor | None = None) -> Tensor:
+        """Backward flow of the background and of each part: `[B, parts + 1, h, w, 2]`, normalised, the background first.
+
+        Args:
+            source, driving: keypoints of both images, `[B, K, 2]`.
+            size: (h, w) of the flows.
+            background: affine map of the background, `[B, 3, 3]`; None: it stands still.
+        """
+        parts = affine_part_flows(source, driving, size, self.conventions)
+        return torch.cat([self.still_flow(driving, size, background)[:, None], parts], dim=1)
+
+    def structure_positions(self, keypoints: Keypoints) -> Tensor:
+        """What the structure encoders see, a position a part: `[B, parts, 2]`, normalised."""
+        return keypoints.positions
+
+    def still_flow(self, driving: Keypoints, size: Sequence[int], background: Tensor | None) -> Tensor:
+        """Backward flow of the background, `[B, h, w, 2]`, by its affine map or, where that is None, of no motion."""
+        if background is not None:
+            return background_flow(background, size, self.conventions)
+        return self.conventions.grid(*size, driving.positions).expand(len(driving.positions), -1, -1, -1)
+
+
+def affine_part_flows(source: Keypoints, driving: Keypoints, size: Sequence[int], conventions: Conventions) -> Tensor:
+    """Backward flow of each keypoint's surroundings (Eq. 1): `[B, K, h, w, 2]`, normalised.
+
+    Args:
+        source, driving: keypoints with affine maps, `[B, K, 2]` and `[B, K, 2, 2]`.
+        size: (h, w) of the flows.
+        conventions: of positions and flows.
+    """
+    assert source.affine is not None and driving.affine is not None
+    grid = conventions.grid(*size, driving.positions)
+    with full_precision(grid):
+        relative = grid.view(1, 1, -1, 2) - driving.positions[:, :, None]
+        maps = source.affine.float() @ invert_2x2(driving.affine)
+        parts = relative @ maps.transpose(-1, -2) + source.positions[:, :, None]
+    return parts.unflatten(2, tuple(size))
 
 
 class PoseHead(nn.Sequential):
@@ -62,17 +125,17 @@ class PoseHead(nn.Sequential):
         )
 
 
-class AffineDetector(nn.Module):
+class AffineDetector(Detector):
     """Hourglass, softmax heatmaps, expected positions, and an affine map weighted by each heatmap.
 
     One map of four channels is shared by all keypoints: each reads it under its own heatmap. Without a prior (Eq. 8) there
     are only positions. With `pose_width` a `PoseHead` corrects the affine maps.
     """
 
-    def __init__(self, config: AffineDetectorConfig, *, affine: bool = True) -> None:
-        super().__init__()
+    def __init__(self, config: AffineDetectorConfig, conventions: Conventions, *, affine: bool) -> None:
+        super().__init__(conventions)
         self.temperature = config.temperature
-        self.downsample = AntiAliasDownsample(config.image_divisor)
+        self.downsample = AntiAliasDownsample(config.image_divisor, cell_centred=not conventions.corner_aligned)
         widths = [3, *config.stem_widths]
         self.stem = nn.Sequential(*(DownBlock(widths[i], widths[i + 1]) for i in range(len(config.stem_widths))))
         self.hourglass = Hourglass(
@@ -83,6 +146,7 @@ class AffineDetector(nn.Module):
             residual_levels=config.residual_levels,
         )
         kernel, padding = config.head_kernel, config.head_padding
+        self.margin = kernel // 2 - padding
         self.heatmap_head = nn.Conv2d(self.hourglass.out_channels, config.keypoints, kernel, padding=padding)
         self.affine_head: nn.Conv2d | None = None
         if affine:
@@ -100,14 +164,29 @@ class AffineDetector(nn.Module):
         levels = self.hourglass.encode(self.stem(self.downsample(image)))
         features = self.hourglass.decode(levels)
         logits = self.heatmap_head(features).float()
-        grid = identity_grid(logits.shape[2], logits.shape[3], logits).view(-1, 2)
         heatmaps = torch.softmax(logits.flatten(2) / self.temperature, dim=-1)
-        maps = None if self.affine_head is None else self.affine_head(features).float()
-        with full_precision(heatmaps):
-            positions = heatmaps @ grid
-            if maps is None:
-                return Keypoints(positions, None)
-            affine = heatmaps @ maps.flatten(2).transpose(1, 2)
+        positions = _expectation(heatmaps, self._heatmap_grid(logits))
+        if self.affine_head is None:
+            return Keypoints(positions, None)
+        affine = _expectation(heatmaps, self.affine_head(features).flatten(2).transpose(1, 2))
         if self.pose_head is not None:
             affine = affine + self.pose_head(levels[-1]).float().view_as(affine)
         return Keypoints(positions, affine.unflatten(-1, (2, 2)))
+
+    def _heatmap_grid(self, heatmaps: Tensor) -> Tensor:
+        """Normalised position of each value of heatmaps `[B, K, h, w]`, `[h * w, 2]`.
+
+        Without padding heatmaps are smaller than the features. In corner-aligned models they span the picture all the same.
+        """
+        height, width = heatmaps.shape[2:]
+        if self.conventions.corner_aligned:
+            return self.conventions.grid(height, width, heatmaps).view(-1, 2)
+        margin = self.margin
+        grid = self.conventions.grid(height + 2 * margin, width + 2 * margin, heatmaps)
+        return grid[margin : margin + height, margin : margin + width].reshape(-1, 2)
+
+
+def _expectation(heatmaps: Tensor, values: Tensor) -> Tensor:
+    """Mean of values `[.., n, C]` under each heatmap `[B, K, n]`: `[B, K, C]`, always in float32."""
+    with full_precision(heatmaps):
+        return heatmaps @ values.float()

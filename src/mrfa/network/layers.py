@@ -105,19 +105,25 @@ class Hourglass(nn.Module):
 
 
 class AntiAliasDownsample(nn.Module):
-    """Gaussian blur, then every `divisor`-th pixel from the first on.
+    """Gaussian blur and subsampling, zero padded; the standard deviation is (divisor - 1) / 2.
 
-    The standard deviation is (divisor - 1) / 2, on 2 * round(4 * deviation) + 1 taps, zero padded.
+    Args:
+        divisor: of both sides.
+        cell_centred: each value is taken at the middle of the `divisor` x `divisor` pixels that it stands for; otherwise at the
+            first of them, on one tap more, as the authors' weights need it.
     """
 
     kernel: Tensor
 
-    def __init__(self, divisor: int) -> None:
+    def __init__(self, divisor: int, *, cell_centred: bool) -> None:
         super().__init__()
         self.divisor = divisor
         deviation = (divisor - 1) / 2
         half = round(4 * deviation)
-        taps = torch.arange(-half, half + 1, dtype=torch.float32)
+        # Taps around a cell's middle lie between pixels where the divisor is even.
+        offset = 0.5 if cell_centred and divisor % 2 == 0 else 0.0
+        taps = torch.arange(-half + offset, half + 1 - offset, dtype=torch.float32)
+        self.padding = (len(taps) - divisor) // 2 if cell_centred else half
         line = torch.exp(-(taps**2) / (2 * max(deviation, 1e-6) ** 2))
         square = line[:, None] * line[None, :]
         self.register_buffer("kernel", (square / square.sum())[None, None], persistent=False)
@@ -128,4 +134,4 @@ class AntiAliasDownsample(nn.Module):
             return image
         channels = image.shape[1]
         kernel = self.kernel.to(image.dtype).expand(channels, 1, -1, -1)
-        return F.conv2d(image, kernel, stride=self.divisor, padding=kernel.shape[-1] // 2, groups=channels)
+        return F.conv2d(image, kernel, stride=self.divisor, padding=self.padding, groups=channels)

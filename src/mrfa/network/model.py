@@ -8,17 +8,17 @@ from torch import Tensor, nn
 from mrfa.network.alignment import align_background
 from mrfa.network.background import BackgroundPredictor
 from mrfa.network.coarse import CoarseMotion, DenseMotion
-from mrfa.network.config import DetectorConfig, NetworkConfig
+from mrfa.network.config import COARSE_DIVISOR, NetworkConfig
 from mrfa.network.correlation import CorrelationVolume, StructureEncoders
 from mrfa.network.generator import ImageDecoder, ImageEncoder
-from mrfa.network.geometry import CONSISTENT, OFFICIAL
-from mrfa.network.keypoints import AffineDetector, Keypoints, halves
+from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL, OFFICIAL, Conventions
+from mrfa.network.keypoints import AffineDetector, Detector, Keypoints, halves
 from mrfa.network.layers import AntiAliasDownsample
 from mrfa.network.refinement import Motion, Refinement, coarse_pyramid
-from mrfa.network.thin_plate import ThinPlateDetector, group_means
+from mrfa.network.thin_plate import ThinPlateDetector
 from mrfa.network.transformer import TransformerDetector
 
-COARSE_DIVISOR = 4
+CONVENTIONS = {"half_pixel": HALF_PIXEL, "corner_aligned": CORNER_ALIGNED, "official": OFFICIAL}
 
 
 class Source(NamedTuple):
@@ -61,7 +61,7 @@ class Output(NamedTuple):
 
 
 class Network(nn.Module):
-    """Face animation network. Runs at every image size that is a multiple of 32 and at least 64.
+    """Face animation network. Runs at every image size that is a multiple of `config.size_divisor`.
 
     Images are `[B, 3, H, W]`, RGB in [0, 1]. `config.motion` decides which parts there are: a model of the prior alone has no
     structure encoders and no refinement, one without a prior no dense motion network.
@@ -71,16 +71,19 @@ class Network(nn.Module):
         super().__init__()
         self.config = config
         parts, correlation = config.detector.parts, config.correlation
-        conventions = OFFICIAL if config.compatibility == "official" else CONSISTENT
+        conventions = CONVENTIONS[config.coordinates]
         self.conventions = conventions
         has_prior = config.motion != "non_prior"
-        self.detector = _detector(config.detector, affine=has_prior)
-        self.dense_motion = DenseMotion(config.coarse, config.detector, conventions) if has_prior else None
+        self.detector = _detector(config, conventions)
+        self.dense_motion: DenseMotion | None = None
+        if has_prior:
+            exact = self.detector.exact_part_warps
+            self.dense_motion = DenseMotion(config.coarse, config.detector, conventions, exact_part_warps=exact)
         self.background = BackgroundPredictor() if config.background == "predicted" else None
         self.structure: StructureEncoders | None = None
         self.refinement: Refinement | None = None
         if config.motion != "prior_only":
-            self.structure = StructureEncoders(correlation, parts)
+            self.structure = StructureEncoders(correlation, parts, conventions)
             self.refinement = Refinement(
                 config.refinement,
                 correlation_channels=(correlation.pyramid_levels + 1) * (2 * correlation.radius + 1) ** 2,
@@ -88,22 +91,32 @@ class Network(nn.Module):
                 conventions=conventions,
             )
         self.encoder = ImageEncoder(config.generator)
-        self.decoder = ImageDecoder(config.generator, prior_only=config.motion == "prior_only", conventions=conventions)
-        self.coarse_downsample = AntiAliasDownsample(COARSE_DIVISOR)
-        self.structure_downsample = AntiAliasDownsample(correlation.image_divisor)
+        self.decoder = ImageDecoder(config.generator, conventions, prior_only=config.motion == "prior_only")
+        self.coarse_downsample = AntiAliasDownsample(COARSE_DIVISOR, cell_centred=not conventions.corner_aligned)
+        self.structure_downsample = AntiAliasDownsample(correlation.image_divisor, cell_centred=not conventions.corner_aligned)
 
     def detect(self, image: Tensor) -> Keypoints:
-        """Keypoints of source or driving images."""
+        """Keypoints of source or driving images.
+
+        Raises:
+            ValueError: an image of another shape or size.
+        """
+        self._check(image)
         return self.detector(image)
 
     def encode_source(self, image: Tensor, keypoints: Keypoints | None = None) -> Source:
-        """All that depends on the source alone; `keypoints` where they are known already."""
+        """All that depends on the source alone; `keypoints` where they are known already.
+
+        Raises:
+            ValueError: an image of another shape or size.
+        """
+        self._check(image)
         keypoints = self.detect(image) if keypoints is None else keypoints
         features = self.encoder(image)
         contexts = [] if self.refinement is None else self.refinement.project(features)
         structure = None
         if self.structure is not None:
-            positions = self._structure_positions(keypoints)
+            positions = self.detector.structure_positions(keypoints)
             structure = self.structure.encode_source(positions, self.structure_downsample(image))
         return Source(
             image=image,
@@ -125,29 +138,30 @@ class Network(nn.Module):
             return coarse, coarse_pyramid(coarse.flow, coarse.occlusion, sizes, self.conventions)
         return coarse, self.refinement(coarse.flow, coarse.occlusion, volume, source.contexts, sizes)
 
+    def _check(self, image: Tensor) -> None:
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise ValueError(f"expected images [B, 3, H, W], got {list(image.shape)}")
+        self.config.check_image_size(image.shape[2], image.shape[3])
+
     def _correlate(self, source: Source, driving: Keypoints) -> CorrelationVolume | None:
         if self.structure is None or source.structure is None:
             return None
         height, width = source.structure.shape[2:]
         return CorrelationVolume(
-            self.structure.encode_driving(self._structure_positions(driving), (height, width)),
+            self.structure.encode_driving(self.detector.structure_positions(driving), (height, width)),
             source.structure,
             radius=self.config.correlation.radius,
             pyramid_levels=self.config.correlation.pyramid_levels,
             conventions=self.conventions,
         )
 
-    def _structure_positions(self, keypoints: Keypoints) -> Tensor:
-        """What the structure encoders see: the keypoints, or the mean of each thin-plate group, `[B, K, 2]`."""
-        detector = self.config.detector
-        return group_means(keypoints.positions, detector.groups) if detector.kind == "thin_plate" else keypoints.positions
-
     def _coarse_motion(
         self, source: Source, driving: Keypoints, volume: CorrelationVolume | None, background: Tensor | None
     ) -> CoarseMotion:
         """Of the prior, or, without one, of the correlation itself (Eq. 8), with nothing known of the occlusion."""
         if self.dense_motion is not None:
-            return self.dense_motion(source.thumbnail, source.keypoints, driving, background)
+            part_flows = self.detector.part_flows(source.keypoints, driving, source.thumbnail.shape[2:], background)
+            return self.dense_motion(source.thumbnail, source.keypoints.positions, driving.positions, part_flows)
         assert volume is not None
         flow = volume.attention_flow()
         return CoarseMotion(flow, torch.zeros_like(flow[:, None, :, :, 0]), None)
@@ -182,7 +196,7 @@ class Network(nn.Module):
         """
         source = expand_source(source, len(image))
         if self.config.background == "aligned":
-            return align_background(source.image, image, source.keypoints.positions, driving.positions)
+            return align_background(source.image, image, source.keypoints.positions, driving.positions, self.conventions)
         if self.background is not None and self.training:
             return self.background(source.image, image)
         return None
@@ -196,13 +210,14 @@ class Network(nn.Module):
         return self.animate(encoded, driving_keypoints, background=background)
 
 
-def _detector(config: DetectorConfig, *, affine: bool) -> nn.Module:
-    """The detector of a prior; `affine` is false where there is none."""
-    if config.kind == "affine":
-        return AffineDetector(config, affine=affine)
-    if config.kind == "thin_plate":
-        return ThinPlateDetector(groups=config.groups, points=config.points, width=config.width)
-    return TransformerDetector(**config.model_dump(exclude={"kind"}))
+def _detector(config: NetworkConfig, conventions: Conventions) -> Detector:
+    """The detector of the configured prior, of positions alone where there is no prior."""
+    detector = config.detector
+    if detector.kind == "affine":
+        return AffineDetector(detector, conventions, affine=config.motion != "non_prior")
+    if detector.kind == "thin_plate":
+        return ThinPlateDetector(detector, conventions)
+    return TransformerDetector(detector, conventions)
 
 
 def expand_source(source: Source, batch: int) -> Source:

@@ -9,16 +9,7 @@ from torch import Tensor, nn
 
 from mrfa.network.config import RefinementConfig
 from mrfa.network.correlation import CorrelationVolume
-from mrfa.network.geometry import (
-    CONSISTENT,
-    Conventions,
-    pixel_scale,
-    resize,
-    resize_displacement,
-    to_displacement,
-    to_flow,
-    warp,
-)
+from mrfa.network.geometry import Conventions
 
 
 class Motion(NamedTuple):
@@ -63,8 +54,9 @@ class FlowUpdater(nn.Module):
     pixels of the resolution at hand. The variants of Table 4 leave the warped feature or one of the heads out.
     """
 
-    def __init__(self, config: RefinementConfig, correlation_channels: int) -> None:
+    def __init__(self, config: RefinementConfig, correlation_channels: int, conventions: Conventions) -> None:
         super().__init__()
+        self.conventions = conventions
         (c1, c2), (f1, f2) = config.correlation_widths, config.flow_widths
         self.correlation_in = nn.Conv2d(correlation_channels, c1, 1)
         self.correlation_out = nn.Conv2d(c1, c2, 3, padding=1)
@@ -92,7 +84,7 @@ class FlowUpdater(nn.Module):
             `[B, 2, h, w]` in pixels and `[B, 1, h, w]` logits; None for what is not updated.
         """
         # A 1x1 convolution and bilinear resizing commute: projecting first leaves fewer values to resize.
-        projected = F.relu(resize(self.correlation_in(correlation), flow_px.shape[2:]))
+        projected = F.relu(self.conventions.resize(self.correlation_in(correlation), flow_px.shape[2:]))
         evidence = [F.relu(self.correlation_out(projected)), self.flow_branch(flow_px)]
         parts = [self.motion(torch.cat(evidence, dim=1)), flow_px]
         if self.warped is not None and warped is not None:
@@ -111,11 +103,11 @@ class Refinement(nn.Module):
         *,
         correlation_channels: int,
         feature_widths: list[int],
-        conventions: Conventions = CONSISTENT,
+        conventions: Conventions,
     ) -> None:
         super().__init__()
         self.conventions = conventions
-        self.updater = FlowUpdater(config, correlation_channels)
+        self.updater = FlowUpdater(config, correlation_channels, conventions)
         widths = feature_widths if config.warped_feature else []
         self.projections = nn.ModuleList(Projection(width, config.context_width) for width in widths)
 
@@ -144,17 +136,17 @@ class Refinement(nn.Module):
             sizes: (h_i, w_i) of each iteration.
         """
         conventions = self.conventions
-        displacement0 = to_displacement(flow)
+        displacement0 = conventions.to_displacement(flow)
         residual = torch.zeros_like(displacement0[:, :, :1, :1])
         residual_occlusion = torch.zeros_like(occlusion[:, :, :1, :1])
         displacement = displacement0
         flows, occlusions = [], []
         for level, size in enumerate(sizes):
             # The sum of all residuals so far, upsampled as one: the same as Eq. 7, as resizing is linear.
-            residual = resize_displacement(residual, size, conventions)
-            residual_occlusion = resize(residual_occlusion, size)
-            displacement = resize_displacement(displacement0, size, conventions) + residual
-            to_pixels = pixel_scale(size, displacement)
+            residual = conventions.resize_displacement(residual, size)
+            residual_occlusion = conventions.resize(residual_occlusion, size)
+            displacement = conventions.resize_displacement(displacement0, size) + residual
+            to_pixels = conventions.pixel_scale(size, displacement)
             correlation = self._lookup(volume, displacement)
             warped = self._warp(contexts, level, displacement)
             flow_step, occlusion_step = self.updater(displacement * to_pixels, correlation, warped)
@@ -162,15 +154,16 @@ class Refinement(nn.Module):
                 residual = residual + flow_step / to_pixels
             if occlusion_step is not None:
                 residual_occlusion = residual_occlusion + occlusion_step
-            flows.append(to_flow(displacement if flow_step is None else displacement + flow_step / to_pixels))
-            occlusions.append(torch.sigmoid(resize(occlusion, size, conventions) + residual_occlusion))
-        return Motion(flows, occlusions, flows[-1] if conventions.blend_refined_flow else to_flow(displacement))
+            refined = displacement if flow_step is None else displacement + flow_step / to_pixels
+            flows.append(conventions.to_flow(refined))
+            occlusions.append(torch.sigmoid(conventions.resize(occlusion, size) + residual_occlusion))
+        return Motion(flows, occlusions, flows[-1] if conventions.blend_refined_flow else conventions.to_flow(displacement))
 
     def _lookup(self, volume: CorrelationVolume, displacement: Tensor) -> Tensor:
         """Correlation around a displacement, at its resolution or at the volume's where that is lower."""
         height, width = displacement.shape[2:]
         size = (min(height, volume.size[0]), min(width, volume.size[1]))
-        return volume.lookup(to_flow(resize_displacement(displacement, size, self.conventions)))
+        return volume.lookup(self.conventions.to_flow(self.conventions.resize_displacement(displacement, size)))
 
     def _warp(self, contexts: list[Tensor], level: int, displacement: Tensor) -> Tensor | None:
         """Projected source features of a level under a displacement; None without them."""
@@ -178,16 +171,14 @@ class Refinement(nn.Module):
             return None
         projection = self.projections[level]
         assert isinstance(projection, Projection)
-        return projection.finish(warp(contexts[level], displacement))
+        return projection.finish(self.conventions.warp(contexts[level], displacement))
 
 
-def coarse_pyramid(
-    flow: Tensor, occlusion: Tensor, sizes: Sequence[Sequence[int]], conventions: Conventions = CONSISTENT
-) -> Motion:
+def coarse_pyramid(flow: Tensor, occlusion: Tensor, sizes: Sequence[Sequence[int]], conventions: Conventions) -> Motion:
     """The coarse motion resized to every resolution, without refinement (the "prior only" models of Table 3)."""
-    displacement = to_displacement(flow)
-    flows = [to_flow(resize(displacement, size, conventions)) for size in sizes]
-    return Motion(flows, [torch.sigmoid(resize(occlusion, size, conventions)) for size in sizes], flows[-1])
+    displacement = conventions.to_displacement(flow)
+    flows = [conventions.to_flow(conventions.resize(displacement, size)) for size in sizes]
+    return Motion(flows, [torch.sigmoid(conventions.resize(occlusion, size)) for size in sizes], flows[-1])
 
 
 def _head(in_channels: int, width: int, out_channels: int) -> nn.Sequential:

@@ -3,32 +3,42 @@
 Each group of keypoints controls one thin-plate spline, a smooth deformation of the whole plane; there are no affine maps.
 """
 
-import torch
-from torch import Tensor, nn
+from collections.abc import Sequence
 
-from mrfa.network.background import background_flow
-from mrfa.network.geometry import identity_grid
-from mrfa.network.keypoints import Keypoints
+import torch
+from torch import Tensor
+
+from mrfa.network.config import ThinPlateDetectorConfig
+from mrfa.network.geometry import Conventions, full_precision
+from mrfa.network.keypoints import Detector, Keypoints
 from mrfa.network.resnet import ResNet18
 
 
-class ThinPlateDetector(nn.Module):
-    """A ResNet-18 that regresses the keypoints of all groups.
+class ThinPlateDetector(Detector):
+    """A ResNet-18 that regresses the keypoints of all groups; each group's spline is a part."""
 
-    Args:
-        groups: number of splines (K in the paper).
-        points: keypoints that control each spline.
-        width: channels of the first stage of the ResNet.
-    """
+    exact_part_warps = True
 
-    def __init__(self, *, groups: int = 10, points: int = 5, width: int = 64) -> None:
-        super().__init__()
-        self.trunk = ResNet18(3, 2 * groups * points, width=width)
+    def __init__(self, config: ThinPlateDetectorConfig, conventions: Conventions) -> None:
+        super().__init__(conventions)
+        self.groups = config.groups
+        self.trunk = ResNet18(3, 2 * config.keypoints, width=config.width)
 
     def forward(self, image: Tensor) -> Keypoints:
         """Image `[B, 3, H, W]` in [0, 1], at its full size, to `groups * points` keypoints, group by group."""
         positions = 2 * torch.sigmoid(self.trunk(image)) - 1
         return Keypoints(positions.unflatten(1, (-1, 2)), None)
+
+    def part_flows(self, source: Keypoints, driving: Keypoints, size: Sequence[int], background: Tensor | None = None) -> Tensor:
+        """See `Detector`."""
+        parts = thin_plate_part_flows(
+            source.positions, driving.positions, groups=self.groups, size=size, conventions=self.conventions
+        )
+        return torch.cat([self.still_flow(driving, size, background)[:, None], parts], dim=1)
+
+    def structure_positions(self, keypoints: Keypoints) -> Tensor:
+        """The mean of each group."""
+        return group_means(keypoints.positions, self.groups)
 
 
 def group_means(positions: Tensor, groups: int) -> Tensor:
@@ -49,7 +59,7 @@ def solve_thin_plate(control: Tensor, target: Tensor, regularisation: float = 0.
         `[..., P + 3, 2]` in float32: a weight for each control point, then the factors of x, y and 1.
     """
     # The system is too badly conditioned for half precision.
-    with torch.autocast(control.device.type, enabled=False):
+    with full_precision(control):
         control, target = control.float(), target.float()
         plane = _with_one(control)
         corner = control.new_zeros(*control.shape[:-2], 3, 3)
@@ -76,7 +86,7 @@ def evaluate_thin_plate(coefficients: Tensor, control: Tensor, positions: Tensor
     Returns:
         `[..., n, 2]` in float32.
     """
-    with torch.autocast(coefficients.device.type, enabled=False):
+    with full_precision(coefficients):
         control, positions = control.float(), positions.float()
         bend, plane = coefficients.float().split([control.shape[-2], 3], dim=-2)
         return _kernel(positions, control) @ bend + _with_one(positions) @ plane
@@ -87,57 +97,27 @@ def thin_plate_part_flows(
     driving: Tensor,
     *,
     groups: int,
-    height: int,
-    width: int,
-    background: Tensor | None = None,
+    size: Sequence[int],
+    conventions: Conventions,
     regularisation: float = 0.01,
 ) -> Tensor:
-    """Backward flow of the background and of each group's spline (the counterpart of Eq. 1 and 2).
+    """Backward flow of each group's spline (the counterpart of Eq. 1).
 
     Args:
         source: keypoints of the source image, `[B, groups * points, 2]`, normalised.
         driving: those of the driving image.
         groups: number of splines.
-        height: rows of the flow.
-        width: columns of the flow.
-        background: affine map of the background, `[B, 3, 3]`; None: it stands still.
+        size: (h, w) of the flow.
+        conventions: of positions and flows.
         regularisation: see `solve_thin_plate`.
 
     Returns:
-        `[B, groups + 1, h, w, 2]`, normalised, the background first.
+        `[B, groups, h, w, 2]`, normalised.
     """
     control = driving.unflatten(1, (groups, -1))
     coefficients = solve_thin_plate(control, source.unflatten(1, (groups, -1)), regularisation)
-    grid = identity_grid(height, width, control)
-    parts = evaluate_thin_plate(coefficients, control, grid.view(-1, 2)).unflatten(2, (height, width))
-    still = grid.expand(len(parts), -1, -1, -1) if background is None else background_flow(background, height, width)
-    return torch.cat([still[:, None], parts], dim=1)
-
-
-def dropped_softmax(logits: Tensor, probability: float) -> Tensor:
-    """Contribution maps of which each part but the background is left out at random, for a whole picture at a time.
-
-    Without it a few splines do all the work early in training. Parts that stay count 1 / (1 - probability) times as much, so
-    that the expected sum in the denominator is that of the plain softmax.
-
-    Args:
-        logits: `[B, groups + 1, h, w]`, the background first.
-        probability: of dropping a part, in [0, 1); 0 gives the plain softmax.
-
-    Returns:
-        `[B, groups + 1, h, w]`, non-negative, with sum 1 over the parts.
-
-    Raises:
-        ValueError: a probability outside [0, 1).
-    """
-    if not 0 <= probability < 1:
-        raise ValueError(f"the dropout probability must be at least 0 and below 1, got {probability}")
-    logits = logits.float()
-    drawn = torch.rand(logits.shape[0], logits.shape[1] - 1, 1, 1, device=logits.device)
-    kept = (drawn >= probability) / (1 - probability)
-    factors = torch.cat([torch.ones_like(kept[:, :1]), kept], dim=1)
-    # The logarithm of 0 is -inf, a weight of exactly 0 in the softmax.
-    return torch.softmax(logits + torch.log(factors), dim=1)
+    grid = conventions.grid(*size, control).view(-1, 2)
+    return evaluate_thin_plate(coefficients, control, grid).unflatten(2, tuple(size))
 
 
 def _kernel(positions: Tensor, control: Tensor) -> Tensor:

@@ -10,44 +10,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mrfa.network.geometry import full_precision
+from mrfa.network.config import TransformerDetectorConfig
+from mrfa.network.geometry import Conventions, full_precision
 from mrfa.network.high_resolution import HighResolutionTrunk
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Detector, Keypoints
 
 
-class TransformerDetector(nn.Module):
+class TransformerDetector(Detector):
     """Trunk, image and motion tokens, transformer layers, and two heads.
 
-    Args:
-        keypoints: K.
-        width: of the tokens; a multiple of 4 and of `heads`.
-        layers: number of transformer layers.
-        heads: of the attention.
-        hidden: width inside the layers' perceptrons.
-        patch: side of the patches, in pixels of the trunk's features.
-        trunk_widths: channels of the trunk's branches.
-        trunk_stem_width: channels of the trunk's first convolutions.
+    Its heads start at affine maps that change nothing.
     """
 
-    def __init__(
-        self,
-        *,
-        keypoints: int = 10,
-        width: int = 192,
-        layers: int = 12,
-        heads: int = 8,
-        hidden: int = 576,
-        patch: int = 4,
-        trunk_widths: tuple[int, int, int] = (32, 64, 128),
-        trunk_stem_width: int = 64,
-    ) -> None:
-        super().__init__()
-        self.keypoints = keypoints
-        self.patch = patch
-        self.trunk = HighResolutionTrunk(widths=trunk_widths, stem_width=trunk_stem_width)
-        self.patch_embedding = nn.Linear(self.trunk.out_channels * patch**2, width)
-        self.motion_tokens = nn.Parameter(torch.randn(1, 2 * keypoints, width))
-        self.layers = nn.ModuleList(TransformerLayer(width, heads, hidden) for _ in range(layers))
+    def __init__(self, config: TransformerDetectorConfig, conventions: Conventions) -> None:
+        super().__init__(conventions)
+        self.keypoints, self.patch, width = config.keypoints, config.patch, config.width
+        self.trunk = HighResolutionTrunk(widths=config.trunk_widths, stem_width=config.trunk_stem_width)
+        self.patch_embedding = nn.Linear(self.trunk.out_channels * self.patch**2, width)
+        self.motion_tokens = nn.Parameter(torch.randn(1, 2 * self.keypoints, width))
+        self.layers = nn.ModuleList(TransformerLayer(width, config.heads, config.hidden) for _ in range(config.layers))
         self.position_head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 2))
         affine = nn.Linear(width, 4)
         self.affine_head = nn.Sequential(nn.LayerNorm(width), affine)

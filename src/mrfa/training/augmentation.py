@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrfa.config import AugmentationConfig
 from mrfa.data.guidance import MIRRORED_GROUPS
-from mrfa.network.geometry import identity_grid, sample
+from mrfa.network.geometry import HALF_PIXEL
+from mrfa.training.config import AugmentationConfig
 from mrfa.training.pairs import PairBatch
 
 
@@ -86,16 +86,16 @@ def _move(images: Tensor, groups: Tensor, config: AugmentationConfig) -> tuple[T
     matrix = torch.stack([torch.stack([cos, -sin], -1), torch.stack([sin, cos], -1)], -2)
     shift = torch.stack([uniform(2 * config.shift), uniform(2 * config.shift)], -1)
     bend = torch.randn(count, 2, 5, 5, device=device) * config.bend
-    grid = identity_grid(height, width, images)
+    grid = HALF_PIXEL.grid(height, width, images)
     field = F.interpolate(bend, size=(height, width), mode="bicubic", align_corners=True)
     positions = grid.view(1, -1, 2) @ matrix.transpose(1, 2) + shift[:, None]
     positions = positions.view(count, height, width, 2) + field.permute(0, 2, 3, 1)
-    moved = sample(images.flatten(1, 2), positions, padding="reflection").view_as(images)
+    moved = HALF_PIXEL.sample(images.flatten(1, 2), positions, padding="reflection").view_as(images)
     flat = groups.flatten(1, 2)
     inverse = torch.linalg.inv(matrix)
     guess = (flat - shift[:, None]) @ inverse.transpose(1, 2)
     for _ in range(3):
-        offset = sample(field, guess[:, None])[:, :, 0].transpose(1, 2)
+        offset = HALF_PIXEL.sample(field, guess[:, None])[:, :, 0].transpose(1, 2)
         guess = (flat - shift[:, None] - offset) @ inverse.transpose(1, 2)
     return moved, guess.view_as(groups)
 

@@ -9,11 +9,11 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 
-from mrfa.config import Config
 from mrfa.data.flow_colours import flow_colours
-from mrfa.network.geometry import resize, sample
+from mrfa.network.geometry import Conventions
 from mrfa.network.model import Output
 from mrfa.training.augmentation import Pair, plain
+from mrfa.training.config import Config, dump_training
 from mrfa.training.module import TrainingModule
 from mrfa.weights import save_model
 
@@ -78,7 +78,7 @@ class ModelFolder(Callback):
         if trainer.is_global_zero:
             pairs = trainer.global_step * self.config.training.batch_size
             card = f"# A face-animation model\n\nTrained with `mrfa train` for {trainer.global_step} steps, {pairs} pairs.\n"
-            save_model(module.best_network, self.config, self.folder, card, half=True)
+            save_model(module.best_network, self.folder, card, half=True, training=dump_training(self.config))
 
 
 class PictureGrid(Callback):
@@ -103,15 +103,16 @@ class PictureGrid(Callback):
         network.train()
         logger = trainer.logger
         if logger is not None:
-            logger.experiment.add_image("pictures", picture_grid(pair, output), trainer.global_step)  # type: ignore[attr-defined]
+            logger.experiment.add_image("pictures", picture_grid(pair, output, network.conventions), trainer.global_step)  # type: ignore[attr-defined]
 
 
-def picture_grid(pair: Pair, output: Output) -> Tensor:
+def picture_grid(pair: Pair, output: Output, conventions: Conventions) -> Tensor:
     """`[3, rows * H, columns * W]` in [0, 1]."""
     height, width = pair.driving.shape[2:]
-    coarse = resize(output.coarse.flow.permute(0, 3, 1, 2), (height, width)).permute(0, 2, 3, 1)
-    columns = [pair.source, pair.driving, sample(pair.source, coarse), output.image]
-    columns += [resize(flow_colours(flow, FULL_COLOUR), (height, width)) for flow in output.motion.flows]
+    resize = conventions.resize
+    coarse = conventions.to_flow(resize(conventions.to_displacement(output.coarse.flow), (height, width)))
+    columns = [pair.source, pair.driving, conventions.sample(pair.source, coarse), output.image]
+    columns += [resize(flow_colours(flow, FULL_COLOUR, conventions), (height, width)) for flow in output.motion.flows]
     columns.append(resize(output.motion.occlusions[-1], (height, width)).expand(-1, 3, -1, -1))
     rows = torch.cat([column.float().clamp(0, 1) for column in columns], dim=3)
     return torch.cat(list(rows), dim=1)

@@ -1,6 +1,6 @@
 """Schedule of the dropout of part flows, with which the thin-plate prior is trained."""
 
-from mrfa.config import PartDropoutConfig
+from mrfa.training.config import PartDropoutConfig
 
 
 def part_dropout(config: PartDropoutConfig, progress: float) -> float:

@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 
 from mrfa.data.guidance import GROUP_INDEX
-from mrfa.network.geometry import identity_grid, resize
+from mrfa.network.geometry import HALF_PIXEL
 from mrfa.training.guidance import middle_and_up
 
 
 def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
     """Mean of `[B, C, h, w]`, places weighed by `[B, 1, H, W]`, which is resized where it has another size."""
-    weight = resize(weight, value.shape[2:])
+    weight = HALF_PIXEL.resize(weight, value.shape[2:])
     return (value * weight).sum() / (weight.sum() * value.shape[1]).clamp_min(1e-6)
 
 
@@ -19,7 +19,7 @@ def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight:
     maps = torch.ones(len(groups), 1, *size, device=groups.device)
     if weight <= 1:
         return maps
-    grid = identity_grid(*size, groups)
+    grid = HALF_PIXEL.grid(*size, groups)
     right, left, mouth = (
         _blob(groups, grid, ends)
         for ends in (
@@ -35,7 +35,7 @@ def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight:
 def face_weights(groups: Tensor, found: Tensor, size: tuple[int, int], away: float) -> Tensor:
     """Importance of each pixel `[B, 1, H, W]`: 1 on the face, `away` far from it and where no face was found, smooth between."""
     middle, up = middle_and_up(groups)
-    face = _bump(identity_grid(*size, groups), middle, up) * found.view(-1, 1, 1)
+    face = _bump(HALF_PIXEL.grid(*size, groups), middle, up) * found.view(-1, 1, 1)
     return (away + (1 - away) * face)[:, None]
 
 

@@ -13,11 +13,11 @@ from torch.optim import Adam, Optimizer
 from torch.optim.lr_scheduler import MultiStepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from mrfa.config import Config
 from mrfa.errors import InputError
 from mrfa.evaluation.sharpness import laplacian_energy
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair, augment, plain
+from mrfa.training.config import Config
 from mrfa.training.dropout import part_dropout
 from mrfa.training.guidance import mean_of_found
 from mrfa.training.importance import region_weights

@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mrfa.config import ObjectiveConfig
-from mrfa.network.geometry import RandomTransform, invert_2x2, resize, sample
+from mrfa.network.geometry import Conventions, RandomTransform, invert_2x2
 from mrfa.network.keypoints import Keypoints, halves
 from mrfa.network.model import Network, Output
 from mrfa.training.adversarial import PatchDiscriminator
 from mrfa.training.augmentation import Pair
+from mrfa.training.config import ObjectiveConfig
 from mrfa.training.consistency import consistency_loss, frozen_keypoints
 from mrfa.training.guidance import guidance_loss, opening_loss, surround_loss
 from mrfa.training.importance import face_weights, region_weights, weighted_mean
@@ -60,7 +60,7 @@ class Objective(nn.Module):
             short = sharpness_loss(output.image, pair.driving, face, config.sharpness_share)
             parts["sharpness"] = config.sharpness_weight * short
         if config.coarse_image_weight:
-            parts["warp"] = config.coarse_image_weight * self._warp(output, pair, weight)
+            parts["warp"] = config.coarse_image_weight * self._warp(output, pair, weight, network.conventions)
         parts |= self._equivariance(network, pair.driving, output.driving_keypoints)
         if output.background is not None and network.background is not None:
             parts["background"] = config.background_weight * self._background(network, pair, output.background)
@@ -107,11 +107,12 @@ class Objective(nn.Module):
             return self.perceptual(image, target)
         return self._pyramid_loss(image, target, weight, self.config.pixel_weight)
 
-    def _warp(self, output: Output, pair: Pair, weight: Tensor) -> Tensor:
+    def _warp(self, output: Output, pair: Pair, weight: Tensor, conventions: Conventions) -> Tensor:
         """L1 between the driving image and the source warped by the coarse flow and by each finer flow.
 
         It gives the flows a direct signal, which small data sets need; what is hidden in the source is left out.
         """
+        resize = conventions.resize
         flows = [output.coarse.flow, *(f for f in output.motion.flows if f.shape[1] >= output.coarse.flow.shape[1])]
         visible = torch.sigmoid(output.coarse.occlusion.detach())
         loss = torch.zeros((), device=weight.device)
@@ -119,12 +120,12 @@ class Objective(nn.Module):
             size = flow.shape[1:3]
             source, target = resize(pair.source, size), resize(pair.driving, size)
             importance = resize(weight, size) * (0.2 + 0.8 * resize(visible, size))
-            loss = loss + weighted_mean((sample(source, flow, padding="border") - target).abs(), importance)
+            loss = loss + weighted_mean((conventions.sample(source, flow, padding="border") - target).abs(), importance)
         return loss / len(flows)
 
     def _equivariance(self, network: Network, driving: Tensor, keypoints: Keypoints) -> dict[str, Tensor]:
         """Keypoints of a transformed picture are the transformed keypoints (Eq. 12); so are their affine maps."""
-        transform = RandomTransform.draw(len(driving), driving)
+        transform = RandomTransform.draw(len(driving), driving, network.conventions)
         transformed = network.detect(transform.image(driving))
         expected = transform.positions(transformed.positions)
         parts = {"equivariance": self.config.equivariance_weight * F.l1_loss(expected, keypoints.positions)}

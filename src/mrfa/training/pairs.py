@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mrfa.config import TrainingConfig
 from mrfa.data.clips import square
 from mrfa.data.prepared import PreparedClip, read_frames
 from mrfa.errors import InputError
+from mrfa.training.config import TrainingConfig
 
 
 class PairBatch(TypedDict):

@@ -22,7 +22,7 @@ class PerceptualLoss(nn.Module):
     def __init__(self, layers: FeatureLayers) -> None:
         super().__init__()
         self.layers = layers
-        self.pyramid = nn.ModuleList(AntiAliasDownsample(scale) for scale in SCALES)
+        self.pyramid = nn.ModuleList(AntiAliasDownsample(scale, cell_centred=False) for scale in SCALES)
         self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1), persistent=False)
 

@@ -11,13 +11,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.progress import Progress
 
-from mrfa.config import Config
 from mrfa.data.packed import unpack_clips
 from mrfa.data.prepared import PreparedClip, prepare_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.training.callbacks import ImagesPerSecond, ModelFolder, PictureGrid, TimeLimit
 from mrfa.training.compact import read_compact, write_compact
+from mrfa.training.config import Config
 from mrfa.training.module import TrainingModule
 from mrfa.training.objective import Objective
 from mrfa.training.pairs import PairData, count_identities

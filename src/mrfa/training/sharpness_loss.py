@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mrfa.evaluation.sharpness import laplacian
-from mrfa.network.geometry import resize
+from mrfa.network.geometry import HALF_PIXEL
 
 
 def sharpness_loss(image: Tensor, target: Tensor, weight: Tensor, share: float) -> Tensor:
@@ -21,6 +21,6 @@ def sharpness_loss(image: Tensor, target: Tensor, weight: Tensor, share: float) 
         share: of the true energy that is enough.
     """
     got, true = (laplacian(picture.float()).square() for picture in (image, target))
-    weight = resize(weight, (got.shape[2], got.shape[3]))
+    weight = HALF_PIXEL.resize(weight, (got.shape[2], got.shape[3]))
     got, true = ((energy * weight).flatten(1).sum(1) for energy in (got, true))
     return torch.where(true > 0, F.relu(share - got / true.clamp_min(1e-9)), torch.zeros_like(true)).mean()

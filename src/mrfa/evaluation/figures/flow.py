@@ -13,7 +13,7 @@ from mrfa.data.flow_colours import colour_wheel, displacement_colours
 from mrfa.data.tensors import to_pictures
 from mrfa.evaluation.figures.examples import Example, Footage, read_example
 from mrfa.evaluation.figures.grid import Cell, Row, draw_grid
-from mrfa.network.geometry import Conventions, pixel_scale, resize, resize_displacement, to_displacement
+from mrfa.network.geometry import HALF_PIXEL, Conventions
 from mrfa.network.model import Output
 
 if TYPE_CHECKING:
@@ -90,16 +90,18 @@ def trace_motion(animator: Animator, footage: Footage, *, relative: bool, one_vi
         animator.step(encoded, driving, transfer=transfer, same_video=one_video, coarse_only=only) for only in (False, True)
     )
     refined = animator.network.refinement is not None
-    to_pixels = pixel_scale(footage.source.shape[:2], output.image)
+    conventions = animator.network.conventions
+    size = footage.source.shape[:2]
+    to_pixels = conventions.pixel_scale(size, output.image)
     flows = [output.coarse.flow, *(output.motion.flows if refined else [])]
     occlusions = [torch.sigmoid(output.coarse.occlusion), *(output.motion.occlusions if refined else [])]
-    changes = flow_changes(output, animator.network.conventions) if refined else []
+    changes = flow_changes(output, conventions) if refined else []
     return MotionSteps(
-        source_keypoints=encoded.keypoints.positions[0].cpu(),
-        driving_keypoints=animator.detect(driving).positions[0].cpu(),
+        source_keypoints=conventions.to_half_pixel(encoded.keypoints.positions[0], size).cpu(),
+        driving_keypoints=conventions.to_half_pixel(animator.detect(driving).positions[0], size).cpu(),
         coarse_result=to_pictures(coarse.image)[0],
         result=to_pictures(output.image)[0],
-        displacements=[(to_displacement(flow) * to_pixels)[0].cpu() for flow in flows],
+        displacements=[(conventions.to_displacement(flow) * to_pixels)[0].cpu() for flow in flows],
         changes=[(change * to_pixels)[0].cpu() for change in changes],
         occlusions=[occlusion[0, 0].cpu() for occlusion in occlusions],
     )
@@ -111,12 +113,12 @@ def flow_changes(output: Output, conventions: Conventions) -> list[Tensor]:
     An iteration's flow minus the one that entered it, which is the coarse flow and all earlier residuals at this iteration's
     resolution. So a flow that merely becomes finer has not changed.
     """
-    coarse = to_displacement(output.coarse.flow)
+    coarse = conventions.to_displacement(output.coarse.flow)
     changes, residual = [], torch.zeros_like(coarse[:, :, :1, :1])
     for flow in output.motion.flows:
         size = flow.shape[1:3]
-        before = resize_displacement(residual, size, conventions)
-        residual = to_displacement(flow) - resize_displacement(coarse, size, conventions)
+        before = conventions.resize_displacement(residual, size)
+        residual = conventions.to_displacement(flow) - conventions.resize_displacement(coarse, size)
         changes.append(residual - before)
     return changes
 
@@ -132,9 +134,7 @@ def keypoint_picture(picture: np.ndarray, positions: Tensor) -> "Callable[[Axes]
 
     def draw(axes: "Axes") -> None:
         axes.set_axis_off()
-        # Positions -1 and 1 are the centres of the outer pixels, which reach half a pixel further.
-        edge = 1 + 1 / (picture.shape[0] - 1)
-        axes.imshow(picture, extent=(-edge, edge, edge, -edge))
+        axes.imshow(picture, extent=(-1, 1, 1, -1))
         hues = np.arange(len(positions)) * 0.618034 % 1  # neighbours far apart
         points = axes.get_window_extent().width / axes.figure.dpi * 72
         x, y = positions.T.numpy()
@@ -196,8 +196,8 @@ def _rows(footage: Footage, steps: MotionSteps, title: str, cell: int) -> list[R
 
 
 def _flow_cell(displacement: Tensor, full: float, cell: int) -> np.ndarray:
-    return to_pictures(displacement_colours(resize(displacement[None], (cell, cell)), full))[0]
+    return to_pictures(displacement_colours(HALF_PIXEL.resize(displacement[None], (cell, cell)), full))[0]
 
 
 def _occlusion_cell(occlusion: Tensor, cell: int) -> np.ndarray:
-    return to_pictures(resize(occlusion[None, None], (cell, cell)).expand(-1, 3, -1, -1))[0]
+    return to_pictures(HALF_PIXEL.resize(occlusion[None, None], (cell, cell)).expand(-1, 3, -1, -1))[0]

@@ -1,0 +1,137 @@
+"""Settings of a training, and how a whole configuration, network and training, is put together."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from mrfa.config import explain, read_settings
+from mrfa.errors import InputError
+from mrfa.network.config import NetworkConfig, Section
+
+
+class GuidanceConfig(Section):
+    """Keypoints drawn to facial landmarks while training (see docs/training.md); at run time no landmarks are used."""
+
+    weight: float = Field(0.0, ge=0, description="0: keypoints stay unsupervised")
+    opening_weight: float = Field(0.0, ge=0, description="the same for the distances of lids and of lips")
+    region_weight: float = Field(1.0, ge=1, description="image loss around eyes and lips, relative to elsewhere")
+    surround_weight: float = Field(0.0, ge=0, description="first free keypoints drawn near places around the face")
+    detector_steps: int = Field(0, ge=0, description="first steps in which the detector alone learns the landmarks")
+
+
+class AdversarialConfig(Section):
+    """Adversarial image loss, not in the paper: for sharpness, late in training."""
+
+    weight: float = Field(0.0, ge=0, description="0: no discriminator")
+    feature_weight: float = Field(0.0, ge=0, description="feature matching")
+    warmup_steps: int = Field(200, ge=0, description="first steps in which only the discriminator learns from it")
+    away_weight: float = Field(1.0, gt=0, le=1, description="importance of what lies away from the face, which itself has 1")
+
+
+class ObjectiveConfig(Section):
+    """Training objective (paper 3.4) with its weights."""
+
+    image: Literal["perceptual", "pyramid"] = Field(
+        "perceptual", description="VGG-19 perceptual loss (Eq. 11), or a Laplacian-pyramid and SSIM loss that needs no weights"
+    )
+    vgg_weights: str | None = Field(None, description="VGG-19 weights in torchvision's format; None: torch.hub")
+    image_weight: float = 10.0
+    pixel_weight: float = Field(1.0, ge=0, description="of the pyramid loss's plain L1, beside its bands")
+    sharpness_weight: float = Field(0.0, ge=0, description="loss on what the face lacks of the true picture's sharpness")
+    sharpness_share: float = Field(0.8, gt=0, le=1, description="of the true Laplacian energy, with which that loss is content")
+    coarse_image_weight: float = Field(0.0, ge=0, description="image loss on the source warped by every flow")
+    consistency_weight: float = Field(0.0, ge=0, description="keypoints of the generated picture at those of the driving frame")
+    equivariance_weight: float = 10.0
+    affine_equivariance_weight: float = 10.0
+    background_weight: float = Field(10.0, ge=0, description="for networks that predict the background's motion")
+    guidance: GuidanceConfig = GuidanceConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
+
+
+class AugmentationConfig(Section):
+    """Augmentation of a pair of frames; the same draw for both unless said otherwise."""
+
+    horizontal_flip: bool = True
+    time_flip: bool = True
+    colour_jitter: float = Field(0.1, ge=0, description="brightness, contrast, saturation and hue")
+    colour_mix: float = Field(0.0, ge=0, description="standard deviation of a random mixing of the colour channels")
+    rotation: float = Field(0.0, ge=0, description="degrees, at most")
+    scale: float = Field(0.0, ge=0, lt=1, description="relative, at most")
+    shift: float = Field(0.0, ge=0, description="share of the image side, at most")
+    bend: float = Field(0.0, ge=0, description="smooth random deformation that changes the face's proportions, share of the side")
+
+
+class PartDropoutConfig(Section):
+    """Dropout of part flows while training, for the thin-plate prior: no few of them shall do all the work."""
+
+    first: float = Field(0.0, ge=0, lt=1, description="probability at the start")
+    peak: float = Field(0.0, ge=0, lt=1, description="probability after the rise; 0 for both: no dropout")
+    rise: float = Field(0.1, gt=0, le=1, description="share of the training in which it rises")
+    until: float = Field(0.35, ge=0, le=1, description="share of the training after which there is none")
+
+
+class TrainingConfig(Section):
+    """Schedule, batch, precision and data settings."""
+
+    image_size: int = Field(256, ge=64, description="side of the training pictures")
+    batch_size: int = Field(80, ge=1, description="pairs a step, over all devices")
+    steps: int | None = Field(None, ge=1, description="length in steps; None: by epochs")
+    epochs: int = Field(100, ge=1)
+    pairs_per_identity: int = Field(75, ge=1, description="how often each identity is drawn in an epoch")
+    learning_rate: float = Field(2e-4, gt=0)
+    betas: tuple[float, float] = (0.5, 0.999)
+    milestones: tuple[float, ...] = Field((0.6, 0.9), description="shares of the training after which the rate drops tenfold")
+    gradient_clip: float = Field(10.0, gt=0)
+    clipping: Literal["total", "prior"] = Field(
+        "total", description="by the 2-norm of all gradients, or each of detector, dense motion and background by its largest"
+    )
+    part_dropout: PartDropoutConfig = PartDropoutConfig()
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    workers: int = Field(4, ge=0)
+    resident: bool = Field(False, description="keep all frames in the device's memory, for data sets that fit there")
+    average: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights to keep; 0: keep the last weights")
+    compile: bool = Field(False, description="torch.compile the network: minutes at the start, then faster steps on a GPU")
+    seed: int = 0
+    objective: ObjectiveConfig = ObjectiveConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+
+
+class Config(Section):
+    """A whole configuration, as a preset or a settings file has it."""
+
+    network: NetworkConfig = NetworkConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _training_size_fits(self) -> "Config":
+        self.network.check_image_size(self.training.image_size, self.training.image_size)
+        return self
+
+
+def load_config(name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a configuration.
+
+    Args:
+        name: preset name, YAML file, or model folder.
+        overrides: values by dotted key, such as `{"training.steps": 100}`.
+
+    Raises:
+        InputError: unknown name, unreadable YAML, unknown key or impossible value.
+    """
+    values, origin = read_settings(name, overrides)
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {explain(error)}") from None
+
+
+def dump_config(config: Config) -> str:
+    """YAML text of a configuration, all values included; `load_config` reads it."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def dump_training(config: Config) -> str:
+    """YAML text of the training section alone, as it stands in a model folder."""
+    return yaml.safe_dump({"training": config.training.model_dump(mode="json")}, sort_keys=False)
