@@ -30,7 +30,7 @@ WEIGHTS_NAME = "model.safetensors"
 class ModelConfig(Section):
     """The `config.yaml` of a model folder."""
 
-    format: Literal[2] = MODEL_FORMAT
+    format: Literal[2] = 2
     weights_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="of the weights file; None: unknown")
     network: NetworkConfig = NetworkConfig()
 
@@ -108,7 +108,7 @@ def save_model(network: Network, folder: Path, card: str, *, half: bool = False,
         state[key] = value.half() if half and value.is_floating_point() else value
     with replacing(folder / WEIGHTS_NAME) as temporary:
         save_file(state, temporary)
-    config = ModelConfig(weights_sha256=_sha256(folder / WEIGHTS_NAME), network=network.config)
+    config = ModelConfig(format=MODEL_FORMAT, weights_sha256=_sha256(folder / WEIGHTS_NAME), network=network.config)
     texts = {CONFIG_NAME: yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), "README.md": card}
     for name, text in texts.items() if training is None else [*texts.items(), (TRAINING_NAME, training)]:
         with replacing(folder / name) as temporary:

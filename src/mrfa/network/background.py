@@ -36,6 +36,6 @@ def background_flow(affine: Tensor, size: Sequence[int], conventions: Convention
     """Backward flow `[B, h, w, 2]`, normalised, of a background that moves by `[B, 3, 3]` (last row 0, 0, 1)."""
     with full_precision(affine):
         affine = affine.float()
-        grid = conventions.grid(*size, affine).view(1, -1, 2)
+        grid = conventions.grid(size[0], size[1], affine).view(1, -1, 2)
         flow = grid @ affine[:, :2, :2].transpose(1, 2) + affine[:, None, :2, 2]
-    return flow.view(-1, *size, 2)
+    return flow.unflatten(1, tuple(size))

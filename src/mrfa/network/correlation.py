@@ -100,7 +100,7 @@ class CorrelationVolume:
         height, width = self.size
         volume = self._volumes(self.size)[0].float().flatten(2)
         source = self.sources[0]
-        grid = self.conventions.grid(*source.shape[2:], source).view(-1, 2)
+        grid = self.conventions.grid(source.shape[2], source.shape[3], source).view(-1, 2)
         with full_precision(volume):
             return (torch.softmax(volume, dim=-1) @ grid).unflatten(1, (height, width))
 

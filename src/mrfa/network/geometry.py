@@ -48,13 +48,15 @@ class Conventions(NamedTuple):
     blend_refined_flow: bool
 
     def grid(self, height: int, width: int, like: Tensor) -> Tensor:
-        """Normalised position of each pixel, `[h, w, 2]`, on the device of `like`, in float32."""
+        """Normalised position of each pixel, `[h, w, 2]`, on the device of `like`, in float32 (float64 where that is)."""
         x, y = self._line(width, like), self._line(height, like)
         return torch.stack([x[None, :].expand(height, width), y[:, None].expand(height, width)], dim=-1)
 
     def to_flow(self, displacement: Tensor) -> Tensor:
         """Displacement `[B, 2, h, w]` to backward flow `[B, h, w, 2]`, both normalised."""
-        return displacement.permute(0, 2, 3, 1).float() + self.grid(*displacement.shape[2:], displacement)
+        return _at_least_float(displacement).permute(0, 2, 3, 1) + self.grid(
+            displacement.shape[2], displacement.shape[3], displacement
+        )
 
     def to_displacement(self, flow: Tensor) -> Tensor:
         """Backward flow `[B, h, w, 2]` to displacement `[B, 2, h, w]`, both normalised."""
@@ -96,7 +98,7 @@ class Conventions(NamedTuple):
 
     def heatmaps(self, positions: Tensor, size: Sequence[int], variance: float) -> Tensor:
         """exp(-|z - p|^2 / (2 variance)) for positions `[B, K, 2]`: `[B, K, h, w]`, unnormalised, peak 1."""
-        positions = positions.float()
+        positions = _at_least_float(positions)
         x = (self._line(size[1], positions) - positions[..., 0:1]) ** 2
         y = (self._line(size[0], positions) - positions[..., 1:2]) ** 2
         # exp(-(x + y)) is the product of a row and a column.
@@ -118,7 +120,8 @@ class Conventions(NamedTuple):
     def _line(self, count: int, like: Tensor) -> Tensor:
         """Normalised positions along a side of `count` pixels."""
         outermost = 1.0 if self.corner_aligned else 1 - 1 / count
-        return torch.linspace(-outermost, outermost, count, device=like.device)
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        return torch.linspace(-outermost, outermost, count, device=like.device, dtype=dtype)
 
 
 HALF_PIXEL = Conventions(False, False, True, True, True, True, True)
@@ -138,7 +141,7 @@ def ratio_of_gaps(size: Sequence[int], new_size: Sequence[int], like: Tensor) ->
 
 def invert_2x2(matrix: Tensor) -> Tensor:
     """Inverse of `[..., 2, 2]` by the adjugate; a determinant near zero is pushed away from it."""
-    matrix = matrix.float()
+    matrix = _at_least_float(matrix)
     a, b, c, d = matrix[..., 0, 0], matrix[..., 0, 1], matrix[..., 1, 0], matrix[..., 1, 1]
     determinant = a * d - b * c
     sign = torch.where(determinant < 0, -1.0, 1.0)
@@ -152,9 +155,15 @@ def full_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
+def _at_least_float(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()
+
+
 def _sample(features: Tensor, positions: Tensor, padding: str, *, corner_aligned: bool) -> Tensor:
     with full_precision(features):
-        return F.grid_sample(features.float(), positions.float(), padding_mode=padding, align_corners=corner_aligned)
+        return F.grid_sample(
+            _at_least_float(features), _at_least_float(positions), padding_mode=padding, align_corners=corner_aligned
+        )
 
 
 class RandomTransform(NamedTuple):

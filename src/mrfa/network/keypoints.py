@@ -75,7 +75,7 @@ class Detector(nn.Module):
         """Backward flow of the background, `[B, h, w, 2]`, by its affine map or, where that is None, of no motion."""
         if background is not None:
             return background_flow(background, size, self.conventions)
-        return self.conventions.grid(*size, driving.positions).expand(len(driving.positions), -1, -1, -1)
+        return self.conventions.grid(size[0], size[1], driving.positions).expand(len(driving.positions), -1, -1, -1)
 
 
 def affine_part_flows(source: Keypoints, driving: Keypoints, size: Sequence[int], conventions: Conventions) -> Tensor:
@@ -87,7 +87,7 @@ def affine_part_flows(source: Keypoints, driving: Keypoints, size: Sequence[int]
         conventions: of positions and flows.
     """
     assert source.affine is not None and driving.affine is not None
-    grid = conventions.grid(*size, driving.positions)
+    grid = conventions.grid(size[0], size[1], driving.positions)
     with full_precision(grid):
         relative = grid.view(1, 1, -1, 2) - driving.positions[:, :, None]
         maps = source.affine.float() @ invert_2x2(driving.affine)

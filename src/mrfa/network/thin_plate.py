@@ -116,7 +116,7 @@ def thin_plate_part_flows(
     """
     control = driving.unflatten(1, (groups, -1))
     coefficients = solve_thin_plate(control, source.unflatten(1, (groups, -1)), regularisation)
-    grid = conventions.grid(*size, control).view(-1, 2)
+    grid = conventions.grid(size[0], size[1], control).view(-1, 2)
     return evaluate_thin_plate(coefficients, control, grid).unflatten(2, tuple(size))
 
 
