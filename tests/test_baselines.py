@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mrfa.evaluation.baselines import WARP_LANDMARKS, repeated_source, thin_plate_map, thin_plate_warp, warped_source
+from mrfa.evaluation.baselines import WARP_LANDMARKS, thin_plate_map, thin_plate_warp, warped_source
 from mrfa.evaluation.metrics.landmarks import FaceMesh
 
 
@@ -45,13 +45,6 @@ def test_warp_moves_the_face_and_keeps_the_border() -> None:
     assert np.abs(face - source[56:72, 54:72]).max() <= 3
     assert np.abs(moved[[0, -1], ::127].astype(int) - source[[0, -1], ::127]).max() <= 3
     assert len(WARP_LANDMARKS) == 117
-
-
-def test_repeated_source() -> None:
-    source = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
-    repeated = repeated_source(source, 3)
-    assert repeated.shape == (3, 2, 2, 3)
-    assert (repeated == source).all()
 
 
 def test_a_warp_without_a_face_is_the_source() -> None:

@@ -98,8 +98,8 @@ def test_paper_variant_counts_the_first_frame(people: Path, model: str, tmp_path
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the trials that are run."""
     names: list[str] = []
-    read = running._read
-    monkeypatch.setattr(running, "_read", lambda trial, size: (names.append(trial.name), read(trial, size))[1])
+    run = running.run_trial
+    monkeypatch.setattr(running, "run_trial", lambda evaluation, trial: (names.append(trial.name), run(evaluation, trial))[1])
     return names
 
 
@@ -178,13 +178,20 @@ def test_cross_identity_pairs_are_saved_and_kept(people: Path, tmp_path: Path) -
         cross_identity_trials(people, pairs, pairs=3, seed=1)
 
 
-def test_cross_identity(people: Path, model: str, tmp_path: Path) -> None:
+def test_cross_identity(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mediapipe")
     settings = _settings(("ARD (mediapipe)",), cross_identity=True, pairs=2, baselines=True)
     summary = evaluate(model, people, settings, folder=tmp_path / "out")
     assert summary["relative"] and summary["protocol"] == "cross-identity" and summary["clips"] == 2
     assert list(summary["methods"]) == ["source", "coarse", "result"]
     assert summary["methods"]["result"]["ARD (mediapipe)"]["mean"] is None  # no faces in these clips
+    seen: list[bool] = []
+    metric = Metric("m", "lower", BOTH, lambda frames: (seen.append(frames.cross_identity), np.zeros(len(frames.driving)))[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "load_metrics", lambda names, needs: ([metric], []))
+        for crossed in (True, False):
+            evaluate(model, people, _settings(cross_identity=crossed, pairs=1, clips=2))
+    assert seen == [True] * 2 + [False] * 4
     with pytest.raises(InputError, match="no metric for cross-identity"):
         evaluate(model, people, _settings(cross_identity=True))
 

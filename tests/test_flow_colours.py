@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mrfa.data.flow_colours import colour_wheel, displacement_colours, flow_colours
-from mrfa.network.geometry import to_flow
+from mrfa.network.geometry import HALF_PIXEL
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def test_colours_of_displacements(displacement: tuple[float, float], colour: tup
     field = torch.tensor(displacement, dtype=torch.float32).view(1, 2, 1, 1).expand(1, 2, 3, 4)
     expected = torch.tensor(colour, dtype=torch.float32).view(1, 3, 1, 1).expand(1, 3, 3, 4)
     torch.testing.assert_close(displacement_colours(field, 2.0), expected, atol=1e-6, rtol=0)
-    torch.testing.assert_close(flow_colours(to_flow(field), 2.0), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(flow_colours(HALF_PIXEL.to_flow(field), 2.0, HALF_PIXEL), expected, atol=1e-5, rtol=0)
 
 
 def test_wheel_shows_what_the_colours_mean() -> None:

@@ -82,9 +82,17 @@ def test_in_the_face_nothing_outside_it_counts() -> None:
 
 
 def test_boxes_are_cut_at_the_border_and_slivers_refused() -> None:
-    assert pixels.pixel_box((15.0, 15.0, 29.0, 34.0), 40, 40) == (15, 15, 30, 35)
-    assert pixels.pixel_box((-7.0, 3.4, 50.0, 60.6), 64, 40) == (0, 3, 40, 62)
-    assert pixels.pixel_box((36.0, 0.0, 80.0, 60.0), 64, 40) is None
+    class Face(FaceMesh):
+        def __init__(self, *corners: tuple[float, float, float]) -> None:
+            self.mesh = np.resize(np.array(corners), (478, 3))
+
+        def __call__(self, picture: np.ndarray) -> np.ndarray | None:
+            return self.mesh
+
+    picture = np.zeros((64, 40, 3), np.uint8)
+    assert pixels.find_face(picture, Face((15.2, 15.4, 0), (29, 34.4, 0))) == (slice(15, 35), slice(15, 30))
+    assert pixels.find_face(picture, Face((-7, 3.4, 0), (50, 60.6, 0))) == (slice(3, 62), slice(0, 40))
+    assert pixels.find_face(picture, Face((36, 0, 0), (80, 60, 0))) is None
 
 
 def _shares(generated: np.ndarray, truth: np.ndarray, *, cross_identity: bool = False) -> tuple[float, float]:
@@ -109,7 +117,10 @@ def test_a_saw_tooth_is_an_artefact_and_not_sharpness(texture: str) -> None:
     toothed = np.clip(true + 3 * sign[..., None], 0, 255).astype(np.uint8)
     sharpness, artefact = _shares(toothed, true)
     assert sharpness == pytest.approx(1, abs=0.02) and artefact > 3
-    # Nor does it make up for blur.
+    # Outside the face it is nobody's business, and it does not make up for blur.
+    outside = true.copy()
+    outside[:20, :] = toothed[:20, :]
+    assert _shares(outside, true) == (1, 1)
     sharpness, artefact = _shares(np.clip(cv2.GaussianBlur(true, (0, 0), 1) + 3 * sign[..., None], 0, 255).astype(np.uint8), true)
     assert sharpness < 0.5 and artefact > 3
 

@@ -8,7 +8,7 @@ from benchmarks.study.differences import CLIPS, differences
 from benchmarks.study.plan import Run, Study
 from mrfa.data.files import replacing
 from mrfa.evaluation.tables.published import published_table
-from mrfa.evaluation.tables.table import Column, Measured, Row, Table, assemble, assemble_plain, metric_of, to_csv, to_markdown
+from mrfa.evaluation.tables.table import Column, Measured, Row, Table, assemble, summary_figures, to_csv, to_markdown
 
 
 def write_reports(study: Study, runs: list[Run], summaries: Mapping[str, Mapping[str, Any]], output: Path) -> Path:
@@ -42,13 +42,14 @@ def _table(study: Study, runs: list[Run], summaries: Mapping[str, Mapping[str, A
     for run in sorted(runs, key=lambda run: (order.index(run.variant), run.seed)):
         if run.name not in summaries:
             continue
-        row = published.row(run.variant) if published else None
+        row = published.rows.get(run.variant) if published else None
         title = f"{row.title if row else run.variant}, seed {run.seed}"
         measured.append(Measured(run.variant, title, summaries[run.name]))
     notes = _notes(runs, summaries)
-    if published is None:
-        return assemble_plain("Study", measured, notes)
-    return assemble(published, measured, notes)
+    if study.table is not None:
+        return assemble(study.table, measured, notes)
+    rows = [Row(method.title or method.key, summary_figures(method.summary)) for method in measured]
+    return Table("Study", _columns(rows), rows, notes)
 
 
 def _differences(study: Study, finished: list[Run], output: Path) -> Table:
@@ -62,13 +63,15 @@ def _differences(study: Study, finished: list[Run], output: Path) -> Table:
         if all(sides):
             seeds = " against ".join(f"{len(side)} seed{'s' if len(side) > 1 else ''}" for side in sides)
             rows.append(Row(f"{variant} minus {reference} ({seeds})", differences(*sides)))
-    metrics = dict.fromkeys(metric for row in rows for metric in row.figures)
-    columns = [Column(metric, metric_of(metric), True) for metric in metrics]
     note = (
         "mean over clips of the difference, averaged over seeds; in brackets: 95 % bootstrap interval over clips, which says "
         "nothing of how other seeds would differ"
     )
-    return Table("Differences, clip by clip", columns, rows, [note])
+    return Table("Differences, clip by clip", _columns(rows), rows, [note])
+
+
+def _columns(rows: list[Row]) -> list[Column]:
+    return [Column(metric, True) for metric in dict.fromkeys(metric for row in rows for metric in row.figures)]
 
 
 def _notes(runs: list[Run], summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a model has to beat: the source frame repeated, and a warp of it through facial landmarks."""
+"""What a model has to beat: a warp of the source frame through facial landmarks."""
 
 import cv2
 import numpy as np
@@ -12,17 +12,12 @@ BORDER_POINTS_A_SIDE = 4
 SMOOTHING = 5e-6
 
 
-def repeated_source(source: np.ndarray, count: int) -> np.ndarray:
-    """The source picture `[H, W, 3]` for every one of `count` frames: `[count, H, W, 3]`."""
-    return np.broadcast_to(source, (count, *source.shape))
-
-
 def warped_source(source: np.ndarray, driving: np.ndarray, faces: FaceMesh) -> np.ndarray:
     """The source picture, warped by the landmarks of each driving frame `[F, H, W, 3]`; as it is where either shows no face."""
     landmarks = faces(source)
     found = [faces(frame) for frame in driving]
     if landmarks is None:
-        return repeated_source(source, len(driving))
+        return np.broadcast_to(source, driving.shape)
     return np.stack([source if own is None else thin_plate_warp(source, landmarks, own) for own in found])
 
 
@@ -60,9 +55,7 @@ def thin_plate_map(points: np.ndarray, targets: np.ndarray, height: int, width: 
 
 
 def _border_points(height: int, width: int) -> np.ndarray:
-    """Evenly spaced pixels along the border: float32 `[16, 2]`."""
-    steps = np.arange(BORDER_POINTS_A_SIDE) / BORDER_POINTS_A_SIDE
-    top = np.stack([steps, np.zeros_like(steps)], 1)
-    right = np.stack([np.ones_like(steps), steps], 1)
-    around = np.concatenate([top, right, 1 - top, 1 - right])
-    return (around * (width - 1, height - 1)).astype(np.float32)
+    """Evenly spaced pixels along the border: `[16, 2]`."""
+    steps = np.linspace(0, 1, BORDER_POINTS_A_SIDE + 1)
+    around = [(x, y) for x in steps for y in steps if x in (0, 1) or y in (0, 1)]
+    return np.array(around) * (width - 1, height - 1)

@@ -7,8 +7,7 @@ several processes started by `torchrun` share the trials; the first of them sums
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +18,7 @@ from mrfa.animation.animator import pick_device
 from mrfa.data.clips import read_clip
 from mrfa.data.files import check_writable
 from mrfa.errors import InputError
-from mrfa.evaluation.baselines import repeated_source, warped_source
+from mrfa.evaluation.baselines import warped_source
 from mrfa.evaluation.methods import Compute, Method, load_method
 from mrfa.evaluation.metrics import Frames, Metric, MetricUnavailableError, Needs, load_metrics
 from mrfa.evaluation.metrics.landmarks import FaceMesh, shared_face_mesh
@@ -35,8 +34,6 @@ POLL_SECONDS = 0.5
 PATIENCE_SECONDS = 1800.0
 
 Progress = Callable[[int, int], None]
-# Portrait `[S, S, 3]` and driving clip `[T, S, S, 3]`, or why they cannot be read.
-Footage = tuple[np.ndarray, np.ndarray] | InputError
 
 
 class Evaluation(NamedTuple):
@@ -150,8 +147,8 @@ def run_trials(evaluation: Evaluation, trials: Sequence[Trial], progress: Progre
     for trial in todo:
         forget_record(folder, trial.name)
     done = len(own) - len(todo)
-    for trial, footage in _decoded_ahead(todo, evaluation.method.size):
-        write_record(folder, _run(evaluation, trial, footage), key)
+    for trial in todo:
+        write_record(folder, run_trial(evaluation, trial), key)
         done += 1
         if progress:
             progress(done * world() if done < len(own) else len(trials), len(trials))
@@ -169,14 +166,14 @@ def measured_frames(count: int, chosen: int, *, include_first: bool) -> list[int
     return [int(number) for number in np.linspace(first, count - 1, chosen).round()]
 
 
-def _run(evaluation: Evaluation, trial: Trial, footage: Footage) -> TrialRecord:
+def run_trial(evaluation: Evaluation, trial: Trial) -> TrialRecord:
     """Values of one trial; a trial that cannot be run has a problem instead."""
-    if isinstance(footage, InputError):
-        return TrialRecord(trial.name, [], {}, str(footage))
-    settings, (source, clip) = evaluation.settings, footage
-    numbers = measured_frames(len(clip), settings.frames_per_clip, include_first=settings.variant == "paper")
+    method, settings = evaluation.method, evaluation.settings
     try:
-        made = evaluation.method.pictures(trial, source, clip, numbers)
+        clip = read_clip(trial.driving, method.size)
+        source = clip[0] if trial.is_reconstruction else read_clip(trial.source, method.size)[0]
+        numbers = measured_frames(len(clip), settings.frames_per_clip, include_first=settings.variant == "paper")
+        made = method.pictures(trial, source, clip, numbers)
     except InputError as error:
         return TrialRecord(trial.name, [], {}, str(error))
     driving = clip[numbers]
@@ -190,30 +187,8 @@ def _run(evaluation: Evaluation, trial: Trial, footage: Footage) -> TrialRecord:
 
 
 def _baselines(source: np.ndarray, driving: np.ndarray, faces: FaceMesh | None) -> dict[str, np.ndarray]:
-    repeated = {"source": repeated_source(source, len(driving))}
+    repeated = {"source": np.broadcast_to(source, driving.shape)}
     return repeated if faces is None else repeated | {"thin-plate": warped_source(source, driving, faces)}
-
-
-def _decoded_ahead(trials: Sequence[Trial], size: int) -> Iterator[tuple[Trial, Footage]]:
-    """Each trial with its footage; the next one's is read meanwhile."""
-    if not trials:
-        return
-    with ThreadPoolExecutor(1) as reader:
-        ahead = reader.submit(_read, trials[0], size)
-        for number, trial in enumerate(trials, start=1):
-            footage = ahead.result()
-            if number < len(trials):
-                ahead = reader.submit(_read, trials[number], size)
-            yield trial, footage
-
-
-def _read(trial: Trial, size: int) -> Footage:
-    try:
-        clip = read_clip(trial.driving, size)
-        source = clip[0] if trial.is_reconstruction else read_clip(trial.source, size)[0]
-    except InputError as error:
-        return error
-    return source, clip
 
 
 def _collected(folder: Path, trials: Sequence[Trial], key: dict[str, Any]) -> list[TrialRecord]:

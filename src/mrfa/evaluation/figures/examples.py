@@ -26,7 +26,7 @@ class Example(NamedTuple):
 
 
 class Footage(NamedTuple):
-    """The pictures of a example.
+    """The pictures of an example.
 
     Attributes:
         source: portrait, uint8 RGB `[S, S, 3]`.
@@ -52,7 +52,7 @@ def reconstruction_examples(data: Path | None, clips: Sequence[str], *, rows: in
         InputError: no such clip, or nothing to choose from.
     """
     if clips:
-        named = [_named_clip(text, data) for text in clips]
+        named = [_driver(text, data) for text in clips]
         return [Example(Trial(_name(path, data), path, path), frame) for path, frame in named]
     trials = reconstruction_trials(_required(data, "--clip"))
     chosen = np.random.default_rng(seed).permutation(len(trials))[:rows]
@@ -60,24 +60,24 @@ def reconstruction_examples(data: Path | None, clips: Sequence[str], *, rows: in
 
 
 def cross_identity_examples(data: Path | None, pairs: Sequence[str], *, rows: int, seed: int) -> list[Example]:
-    """Portraits driven by other people's clips.
-
-    Those that are chosen are the first pairs that the cross-identity protocol draws with the same seed.
+    """Portraits driven by other people's clips; those that are chosen are the first pairs of an evaluation of the same seed.
 
     Args:
-        data: folder of clips.
         pairs: `SOURCE,DRIVING[:FRAME]` each, names of clips in `data` or paths; SOURCE may be a picture, the face of which is
             found. Empty to choose from `data`.
-        rows: how many to choose; all where there are no more.
-        seed: other seeds choose others.
 
-    Raises:
-        InputError: no such clip, or nothing to choose from.
+    The other arguments and errors are those of `reconstruction_examples`.
     """
-    if pairs:
-        return [_pair(text, data) for text in pairs]
-    trials = cross_identity_trials(_required(data, "--pair"), None, pairs=rows, seed=seed)
-    return [Example(trial, None) for trial in trials]
+    if not pairs:
+        return [Example(trial, None) for trial in cross_identity_trials(_required(data, "--pair"), None, pairs=rows, seed=seed)]
+    examples = []
+    for text in pairs:
+        first, _, second = text.rpartition(",")
+        if not first or not second:
+            raise InputError(f"'{text}' is no pair: give SOURCE,DRIVING or SOURCE,DRIVING:FRAME")
+        source, (driving, frame) = _find(first, data), _driver(second, data)
+        examples.append(Example(Trial(f"{_name(source, data)}--{_name(driving, data)}", source, driving), frame))
+    return examples
 
 
 def read_example(example: Example, size: int) -> Footage:
@@ -86,35 +86,22 @@ def read_example(example: Example, size: int) -> Footage:
     Raises:
         InputError: they cannot be read, or the clip has no such frame.
     """
-    trial = example.trial
-    clip = read_clip(trial.driving, size)
-    if example.frame is not None and example.frame >= len(clip):
-        raise InputError(f"{trial.driving} has no frame {example.frame}: it has {len(clip)}, the first is 0")
-    source = clip[0] if trial.is_reconstruction else _portrait(trial.source, size)
-    return Footage(source, clip, most_different(clip[0], clip) if example.frame is None else example.frame)
+    (_, portrait, driving), frame = example
+    clip = read_clip(driving, size)
+    if frame is not None and frame >= len(clip):
+        raise InputError(f"{driving} has no frame {frame}: it has {len(clip)}, the first is 0")
+    if _is_picture(portrait):
+        image = read_image(portrait)
+        source = crop_image(image, find_face_crop(image, name=portrait), size)
+    else:
+        source = clip[0] if portrait == driving else read_clip(portrait, size)[0]
+    return Footage(source, clip, most_different(clip[0], clip) if frame is None else frame)
 
 
-def _portrait(path: Path, size: int) -> np.ndarray:
-    if not _is_picture(path):
-        return read_clip(path, size)[0]
-    image = read_image(path)
-    return crop_image(image, find_face_crop(image, name=path), size)
-
-
-def _pair(text: str, data: Path | None) -> Example:
-    source, comma, driving = text.rpartition(",")
-    if not comma or not source or not driving:
-        raise InputError(f"'{text}' is no pair: give SOURCE,DRIVING or SOURCE,DRIVING:FRAME")
-    source_path = _find(source, data)
-    driving_path, frame = _named_clip(driving, data)
-    name = f"{_name(source_path, data)}--{_name(driving_path, data)}"
-    return Example(Trial(name, source_path, driving_path), frame)
-
-
-def _named_clip(text: str, data: Path | None) -> tuple[Path, int | None]:
+def _driver(text: str, data: Path | None) -> tuple[Path, int | None]:
     """Path and frame of `CLIP[:FRAME]`."""
-    name, colon, number = text.rpartition(":")
-    path, frame = (_find(name, data), int(number)) if colon and number.isdecimal() else (_find(text, data), None)
+    name, _, number = text.rpartition(":")
+    path, frame = (_find(name, data), int(number)) if name and number.isdecimal() else (_find(text, data), None)
     if _is_picture(path):
         raise InputError(f"{path} is a picture: a driver is a video or a folder of pictures")
     return path, frame
@@ -122,18 +109,17 @@ def _named_clip(text: str, data: Path | None) -> tuple[Path, int | None]:
 
 def _find(text: str, data: Path | None) -> Path:
     """The clip of this name in the folder, or the file or folder at this path."""
-    if data is not None:
-        for clip in list_clips(data):
-            if text in (clip.name(data), clip.path.name):
-                return clip.path
+    for clip in list_clips(data) if data else ():
+        if data and text in (clip.name(data), clip.path.name):
+            return clip.path
     if not Path(text).exists():
         raise InputError(f"no clip '{text}': it is no path" + (f" and no name of a clip in {data}" if data else ""))
     return Path(text)
 
 
 def _name(path: Path, data: Path | None) -> str:
-    inside = data is not None and path.is_relative_to(data)
-    return "_".join(path.relative_to(data).with_suffix("").parts) if inside and data else path.stem
+    inside = path.relative_to(data) if data and path.is_relative_to(data) else Path(path.name)
+    return "_".join(inside.with_suffix("").parts)
 
 
 def _is_picture(path: Path) -> bool:

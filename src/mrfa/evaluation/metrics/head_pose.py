@@ -43,7 +43,7 @@ MEAN_FACE: dict[int, tuple[float, float, float]] = {
 
 
 def head_angles(landmarks: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll of a head in degrees, `[3]`.
+    """Yaw, pitch and roll of a head in degrees, `[3]`, by the rotation that fits the mean face to it best.
 
     Args:
         landmarks: `[478, 3]`, x right, y down, z away, in any unit.
@@ -52,26 +52,13 @@ def head_angles(landmarks: np.ndarray) -> np.ndarray:
         Yaw is positive to the right of the picture, pitch nose down, roll counter-clockwise: the rotation is
         Rz(roll) Rx(pitch) Ry(yaw) in a frame with x right, y up, z towards the camera.
     """
-    indices = list(MEAN_FACE)
-    model = np.array([MEAN_FACE[index] for index in indices])
-    return euler_angles(best_rotation(model, landmarks[indices].astype(np.float64)))
+    from scipy.spatial.transform import Rotation
 
-
-def best_rotation(model: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Rotation `[3, 3]` of the best similarity from `model` to `points`, `[L, 3]` each (Umeyama 1991)."""
-    covariance = (points - points.mean(0)).T @ (model - model.mean(0))
-    left, _, right = np.linalg.svd(covariance)
-    return left @ np.diag([1, 1, np.sign(np.linalg.det(left @ right))]) @ right
-
-
-def euler_angles(rotation: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll in degrees, `[3]`, of a rotation `[3, 3]` in a frame with x right, y down, z away."""
-    upright = np.diag([1.0, -1.0, -1.0])
-    turned = upright @ rotation @ upright
-    pitch = np.arcsin(np.clip(turned[2, 1], -1, 1))
-    yaw = np.arctan2(-turned[2, 0], turned[2, 2])
-    roll = np.arctan2(-turned[0, 1], turned[1, 1])
-    return np.degrees([yaw, pitch, roll])
+    upright = np.array([1, -1, -1])
+    model = np.array(list(MEAN_FACE.values())) * upright
+    points = landmarks[list(MEAN_FACE)].astype(np.float64) * upright
+    rotation, _ = Rotation.align_vectors(points - points.mean(0), model - model.mean(0))
+    return rotation.as_euler("ZXY", degrees=True)[[2, 1, 0]]
 
 
 def angle_difference(found: np.ndarray, truth: np.ndarray, side: int) -> float:

@@ -15,7 +15,7 @@ from mrfa.evaluation.metrics.metric import Frames, Measure, MetricUnavailableErr
 BATCH = 8
 # Backbone to the names under which LPIPS's linear weights are published.
 HEAD_FILES = {"vgg16": "vgg.pth", "alexnet": "alex.pth"}
-HEADS_URL = "https://github.com/richzhang/PerceptualSimilarity/tree/master/lpips/weights/v0.1"
+HEADS_URL = "https://raw.githubusercontent.com/richzhang/PerceptualSimilarity/master/lpips/weights/v0.1/"
 INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
 
 
@@ -128,15 +128,13 @@ def frechet_distance(features: np.ndarray) -> float:
 
 
 def _load_heads(backbone: str, weights: Path | None) -> list[Tensor]:
-    """Linear weights of each level, from the folder given or from those that torchmetrics brings along."""
-    name = HEAD_FILES[backbone]
-    folders = [] if weights is None else [weights / "lpips", weights]
+    """Linear weights of each level: of the folder given, those that torchmetrics brings along, or wherever else they are."""
+    folders = [] if weights is None else [weights]
     torchmetrics = find_spec("torchmetrics")
     if torchmetrics is not None and torchmetrics.origin is not None:
         folders.append(Path(torchmetrics.origin).parent / "functional" / "image" / "lpips_models")
-    path = next((folder / name for folder in folders if (folder / name).is_file()), None)
-    if path is None:
-        raise InputError(f"no LPIPS weights {name}: pip install torchmetrics, or place {HEADS_URL}/{name} in the weights folder")
+    found = (folder / HEAD_FILES[backbone] for folder in folders)
+    path = next((path for path in found if path.is_file()), None) or find_weights(HEADS_URL + HEAD_FILES[backbone], weights)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return [state[f"lin{level}.model.1.weight"].float() for level in range(5)]

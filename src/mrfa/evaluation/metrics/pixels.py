@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from mrfa.data.landmarks import face_box
 from mrfa.evaluation.metrics.landmarks import FaceMesh
 from mrfa.evaluation.metrics.metric import Frames, Measure, MetricUnavailableError, per_frame
 
+Box = tuple[slice, slice]
 # Equal pictures would have an infinite PSNR, which no mean survives: 100 dB is the most that is given.
 LEAST_SQUARED_ERROR = 1e-10
 # Side of the window of SSIM: smaller faces have none of these metrics.
@@ -21,38 +21,18 @@ MIDDLE_BAND = (0.12, 0.3)
 TOP_BAND = (0.42, 0.5)
 
 
-class Box(NamedTuple):
-    """Whole pixels of a picture: columns `x0` to `x1`, rows `y0` to `y1`, the ends excluded."""
-
-    x0: int
-    y0: int
-    x1: int
-    y1: int
-
-    def crop(self, picture: np.ndarray) -> np.ndarray:
-        """A picture `[H, W, 3]` to the pixels inside."""
-        return picture[self.y0 : self.y1, self.x0 : self.x1]
-
-
-def pixel_box(box: tuple[float, float, float, float], height: int, width: int) -> Box | None:
-    """The pixels that a box touches, inside the picture.
-
-    Args:
-        box: (x0, y0, x1, y1) in pixels, where whole numbers are pixel centres.
-        height, width: of the picture.
-
-    Returns:
-        The box, or None where less of it lies in the picture than 11 x 11 pixels.
-    """
-    x0, y0 = max(math.floor(box[0] + 0.5), 0), max(math.floor(box[1] + 0.5), 0)
-    x1, y1 = min(math.floor(box[2] + 0.5) + 1, width), min(math.floor(box[3] + 0.5) + 1, height)
-    return None if min(x1 - x0, y1 - y0) < SMALLEST_BOX else Box(x0, y0, x1, y1)
-
-
 def find_face(picture: np.ndarray, faces: FaceMesh) -> Box | None:
-    """The box around the face of a uint8 RGB picture `[H, W, 3]`, or None where there is none or a tiny one."""
+    """Rows and columns of the pixels that the box around a face touches, of a uint8 RGB picture `[H, W, 3]`.
+
+    None where there is no face, or less of it in the picture than 11 x 11 pixels.
+    """
     landmarks = faces(picture)
-    return None if landmarks is None else pixel_box(face_box(landmarks), *picture.shape[:2])
+    if landmarks is None:
+        return None
+    x0, y0, x1, y1 = (math.floor(edge + 0.5) for edge in face_box(landmarks))
+    height, width = picture.shape[:2]
+    rows, columns = slice(max(y0, 0), min(y1 + 1, height)), slice(max(x0, 0), min(x1 + 1, width))
+    return None if min(rows.stop - rows.start, columns.stop - columns.start) < SMALLEST_BOX else (rows, columns)
 
 
 def l1(picture: np.ndarray, truth: np.ndarray) -> float:
@@ -107,7 +87,7 @@ def in_face(compare: Callable[[np.ndarray, np.ndarray], float], faces: FaceMesh)
 
     def compared(picture: np.ndarray, truth: np.ndarray) -> float:
         box = find_face(truth, faces)
-        return math.nan if box is None else compare(box.crop(picture), box.crop(truth))
+        return math.nan if box is None else compare(picture[box], truth[box])
 
     return per_frame(compared)
 
@@ -136,7 +116,7 @@ def band_share(band: tuple[float, float], faces: FaceMesh) -> Measure:
 
     def energy(picture: np.ndarray, shown: np.ndarray) -> float:
         box = find_face(shown, faces)
-        return math.nan if box is None else band_energy(box.crop(picture), band)
+        return math.nan if box is None else band_energy(picture[box], band)
 
     def share(frames: Frames) -> np.ndarray:
         if frames.cross_identity:

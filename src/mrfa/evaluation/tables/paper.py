@@ -62,14 +62,14 @@ def make_paper_table(
         summary = evaluate(model, data, settings, folder=folder / key, compute=compute)
         if "FPS" in published.metrics:
             summary = _with_speed(summary, model, compute)
-        title = None if published.row(key) else f"{key} ({model})" if key != model else key
+        title = None if key in published.rows else f"{key} ({model})" if key != model else key
         measured[key] = Measured(key, title, summary)
     notes = [
         f"measured here on {summary['clips']} clips of `{data}`, {summary['frames']} frames, variant `{settings.variant}`; in "
         "brackets: 95 % bootstrap interval over clips",
         "a name in brackets is that of the metric's tool: figures of different tools are not to be compared",
     ]
-    table = assemble(published, list(measured.values()), notes)
+    table = assemble(number, list(measured.values()), notes)
     if output is not None and rank() == 0:
         write_table(table, output)
     return table

@@ -2,49 +2,35 @@
 
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
+from typing import Literal
 
 import yaml
+from pydantic import TypeAdapter
+
+from mrfa.network.config import Section
 
 
-class PublishedRow(NamedTuple):
-    """A method of a table.
+class PublishedRow(Section):
+    """A method of a table: what the paper calls it, and its figures in the order of the data sets and their metrics."""
 
-    Attributes:
-        key: short name, that of the preset where there is one.
-        title: what the paper calls it.
-        values: data set to metric to figure; None where the paper has none.
-    """
-
-    key: str
     title: str
-    values: dict[str, dict[str, float | None]]
+    values: tuple[float | None, ...]
 
 
-class PublishedTable(NamedTuple):
-    """A table of the paper.
+class PublishedTable(Section):
+    """A table of the paper. Its rows are keyed by short names, those of the presets where there are any."""
 
-    Attributes:
-        number: 1 to 6.
-        caption: what it shows, in our words.
-        protocol: `reconstruction` or `cross-identity`.
-        data: names of its data sets.
-        metrics: names of its metrics.
-        methods_across: a column a method, as in Table 2; else a row a method.
-        rows: its methods, in its order.
-    """
-
-    number: int
     caption: str
-    protocol: str
+    protocol: Literal["reconstruction", "cross-identity"]
     data: tuple[str, ...]
     metrics: tuple[str, ...]
-    methods_across: bool
-    rows: tuple[PublishedRow, ...]
+    methods_across: bool = False
+    rows: dict[str, PublishedRow]
 
-    def row(self, key: str) -> PublishedRow | None:
-        """The row of a key, if there is one."""
-        return next((row for row in self.rows if row.key == key), None)
+    def figures(self, key: str) -> dict[tuple[str, str], float]:
+        """Data set and metric to figure, of a row; without those that the paper does not have."""
+        names = [(data, metric) for data in self.data for metric in self.metrics]
+        return {name: value for name, value in zip(names, self.rows[key].values, strict=True) if value is not None}
 
 
 def published_table(number: int) -> PublishedTable:
@@ -55,14 +41,4 @@ def published_table(number: int) -> PublishedTable:
 @cache
 def _tables() -> dict[int, PublishedTable]:
     content = yaml.safe_load((resources.files("mrfa.evaluation.tables") / "published.yaml").read_text())
-    return {number: _table(number, values) for number, values in content.items()}
-
-
-def _table(number: int, values: dict) -> PublishedTable:  # type: ignore[type-arg]
-    data, metrics = values["data"], values["metrics"]
-    rows = []
-    for key, row in values["rows"].items():
-        figures = iter(row["values"])
-        rows.append(PublishedRow(key, row["title"], {name: {metric: next(figures) for metric in metrics} for name in data}))
-    across = values.get("methods_across", False)
-    return PublishedTable(number, values["caption"], values["protocol"], tuple(data), tuple(metrics), across, tuple(rows))
+    return TypeAdapter(dict[int, PublishedTable]).validate_python(content)

@@ -2,13 +2,15 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mrfa.evaluation.tables.published import PublishedRow, PublishedTable
+from mrfa.evaluation.tables.published import PublishedTable, published_table
 
 # Decimal places of a metric, as in the paper; three for all others.
 PLACES = {"L1": 4, "PSNR": 2, "FID": 2, "FPS": 2}
+# The method of a summary that is the model itself.
+METHOD = "result"
 
 
 class Figure(NamedTuple):
@@ -20,16 +22,9 @@ class Figure(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column: what a metric measured here, or published figures.
-
-    Attributes:
-        title: heading; unique in its table.
-        metric: the metric, without its tool's name.
-        measured: here, and so with intervals.
-    """
+    """A column: what was measured here, and so has intervals, or published figures. Its title is unique in its table."""
 
     title: str
-    metric: str
     measured: bool
 
 
@@ -50,10 +45,6 @@ class Table(NamedTuple):
     methods_across: bool = False
 
 
-# The row of a summary that speaks of the model itself.
-METHOD = "result"
-
-
 class Measured(NamedTuple):
     """A method that was measured here.
 
@@ -68,43 +59,36 @@ class Measured(NamedTuple):
     summary: Mapping[str, Any]
 
 
-def metric_of(name: str) -> str:
-    """`AKD (mediapipe)` to `AKD`."""
-    return name.partition(" (")[0]
-
-
-def assemble(published: PublishedTable, measured: list[Measured], notes: list[str] | None = None) -> Table:
+def assemble(number: int, measured: Sequence[Measured], notes: Sequence[str] = ()) -> Table:
     """A table of the paper with what was measured beside each published figure.
 
     Rows stand in the paper's order, those of no published row after them. A metric has a column for each of its tools that
     gave figures, under its own name, then the published ones; one that none gave stays empty, with a footnote.
     """
+    published = published_table(number)
     summaries = [method.summary for method in measured]
-    columns: list[Column] = []
-    footnotes = list(notes or [])
+    given = list(dict.fromkeys(name for summary in summaries for name in summary_figures(summary)))
+    columns, footnotes = [], list(notes)
     for metric in published.metrics:
-        names = _names(summaries, metric)
+        names = [name for name in given if metric_of(name) == metric]
         if not names:
             footnotes.append(f"{metric}: {_reason(summaries, metric)}")
-        columns += [Column(name, metric, True) for name in names or [metric]]
-        columns += [Column(_published_title(metric, data, published), metric, False) for data in published.data]
-    rows: list[Row] = []
-    for row in published.rows:
-        own = [method for method in measured if method.key == row.key]
-        rows += [_row(method.title or row.title, method.summary, row, published) for method in own]
-        if not own:
-            rows.append(_row(row.title, None, row, published))
-    others = [method for method in measured if published.row(method.key) is None]
-    rows += [_row(method.title or method.key, method.summary, None, published) for method in others]
-    return Table(f"Table {published.number}: {published.caption}", columns, rows, footnotes, published.methods_across)
+        columns += [Column(name, True) for name in names or [metric]]
+        columns += [Column(_title(metric, data, published), False) for data in published.data]
+    rows = []
+    for key, row in published.rows.items():
+        figures = {_title(metric, data, published): Figure(value) for (data, metric), value in published.figures(key).items()}
+        own = [method for method in measured if method.key == key]
+        rows += [Row(method.title or row.title, summary_figures(method.summary) | figures) for method in own]
+        rows += [] if own else [Row(row.title, figures)]
+    others = [method for method in measured if method.key not in published.rows]
+    rows += [Row(method.title or method.key, summary_figures(method.summary)) for method in others]
+    return Table(f"Table {number}: {published.caption}", columns, rows, footnotes, published.methods_across)
 
 
-def assemble_plain(caption: str, measured: list[Measured], notes: list[str] | None = None) -> Table:
-    """A table of no published one: a column a metric."""
-    names = dict.fromkeys(name for method in measured for name in method.summary["metrics"])
-    columns = [Column(name, metric_of(name), True) for name in names]
-    rows = [Row(method.title or method.key, summary_figures(method.summary)) for method in measured]
-    return Table(caption, columns, rows, list(notes or []))
+def metric_of(name: str) -> str:
+    """`AKD (mediapipe)` to `AKD`."""
+    return name.partition(" (")[0]
 
 
 def summary_figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
@@ -115,13 +99,12 @@ def summary_figures(summary: Mapping[str, Any]) -> dict[str, Figure]:
 
 def to_markdown(table: Table) -> str:
     """A heading, the table, and its footnotes."""
-    head = ["", *(column.title for column in table.columns)]
-    body = [[row.title, *(_cell(row, column) for column in table.columns)] for row in table.rows]
-    grid = [head, *body]
+    grid = [["", *(column.title for column in table.columns)]]
+    grid += [[row.title, *(_cell(row, column) for column in table.columns)] for row in table.rows]
     if table.methods_across:
         grid = [list(line) for line in zip(*grid, strict=True)]
     rule = ["---", *["---:"] * (len(grid[0]) - 1)]
-    lines = [f"| {' | '.join(_escaped(cell) for cell in line)} |" for line in [grid[0], rule, *grid[1:]]]
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in [grid[0], rule, *grid[1:]]]
     notes = [f"- {note}" for note in table.notes]
     return "\n".join([f"### {table.caption}", "", *lines, "", *notes, *([""] if notes else [])])
 
@@ -130,26 +113,18 @@ def to_csv(table: Table) -> str:
     """A line a method; a measured column is followed by the ends of its interval, empty where unknown."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    head = ["method"]
-    for column in table.columns:
-        head += [column.title, *([f"{column.title} low", f"{column.title} high"] if column.measured else [])]
-    writer.writerow(head)
+    ends = ("", " low", " high")
+    writer.writerow(["method", *(column.title + end for column in table.columns for end in ends[: 3 if column.measured else 1])])
     for row in table.rows:
         line = [row.title]
         for column in table.columns:
-            figure = row.figures.get(column.title)
-            values = (None, None, None) if figure is None else figure
+            values = row.figures.get(column.title, (None, None, None))
             line += ["" if value is None else f"{value:.6g}" for value in values[: 3 if column.measured else 1]]
         writer.writerow(line)
     return text.getvalue()
 
 
-def _names(summaries: list[Mapping[str, Any]], metric: str) -> list[str]:
-    given = dict.fromkeys(name for summary in summaries for name in summary_figures(summary))
-    return [name for name in given if metric_of(name) == metric]
-
-
-def _reason(summaries: list[Mapping[str, Any]], metric: str) -> str:
+def _reason(summaries: Sequence[Mapping[str, Any]], metric: str) -> str:
     """Why nothing was measured, by the evaluation's own words where it has some."""
     if not summaries:
         return "nothing was measured"
@@ -157,16 +132,7 @@ def _reason(summaries: list[Mapping[str, Any]], metric: str) -> str:
     return next((problem for problem in problems if metric in problem), "nothing gave figures")
 
 
-def _row(title: str, summary: Mapping[str, Any] | None, row: PublishedRow | None, published: PublishedTable) -> Row:
-    figures = {} if summary is None else summary_figures(summary)
-    for name, values in row.values.items() if row else ():
-        for metric, value in values.items():
-            if value is not None:
-                figures[_published_title(metric, name, published)] = Figure(value)
-    return Row(title, figures)
-
-
-def _published_title(metric: str, data: str, published: PublishedTable) -> str:
+def _title(metric: str, data: str, published: PublishedTable) -> str:
     """The data set is named where there is more than one."""
     return f"{metric} (paper)" if len(published.data) == 1 else f"{metric} (paper, {data})"
 
@@ -175,12 +141,6 @@ def _cell(row: Row, column: Column) -> str:
     figure = row.figures.get(column.title)
     if figure is None:
         return ""
-    places = PLACES.get(column.metric, 3)
-    text = f"{figure.mean:.{places}f}"
-    if figure.low is not None and figure.high is not None:
-        text += f" [{figure.low:.{places}f}, {figure.high:.{places}f}]"
-    return text
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")
+    places = PLACES.get(metric_of(column.title), 3)
+    interval = "" if figure.low is None else f" [{figure.low:.{places}f}, {figure.high:.{places}f}]"
+    return f"{figure.mean:.{places}f}{interval}"
