@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mrfa.network.geometry import CORNER_ALIGNED, RandomTransform, invert_2x2
+from mrfa.network.geometry import CORNER_ALIGNED, invert_2x2
 
 
 def test_identity_grid_spans_pixel_centres() -> None:
@@ -54,27 +54,6 @@ def test_inverse_of_2x2() -> None:
 
 def test_inverse_of_a_singular_matrix_is_finite() -> None:
     assert invert_2x2(torch.zeros(2, 2)).isfinite().all()
-
-
-def test_random_transform_moves_picture_and_positions_alike() -> None:
-    """A bright spot at T(p) of the picture is seen at p of the transformed picture."""
-    torch.manual_seed(1)
-    transform = RandomTransform.draw(1, torch.zeros(1), CORNER_ALIGNED)
-    at = torch.tensor([[[0.2, -0.3]]])
-    picture = CORNER_ALIGNED.heatmaps(transform.positions(at), (65, 65), 0.002)
-    seen = transform.image(picture)[0, 0]
-    grid = CORNER_ALIGNED.grid(65, 65, seen)
-    centre = (seen[..., None] * grid).sum((0, 1)) / seen.sum()
-    assert torch.allclose(centre, at[0, 0], atol=0.02)
-
-
-def test_jacobian_of_random_transform() -> None:
-    torch.manual_seed(2)
-    transform = RandomTransform.draw(2, torch.zeros(1), CORNER_ALIGNED)
-    positions = torch.rand(2, 4, 2) - 0.5
-    step = torch.tensor([1e-3, -2e-3])
-    moved = transform.positions(positions + step) - transform.positions(positions)
-    assert torch.allclose(moved, (transform.jacobian(positions) @ step[:, None])[..., 0], atol=2e-4)
 
 
 def test_sampling_is_differentiable_in_positions() -> None:

@@ -1,139 +1,76 @@
+"""The objective: which passes a configuration needs, which losses it has, and how they are put together."""
+
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from conftest import tiny_preset
+from torch import Tensor
 
-from mrfa.backbones import FeatureLayers, feature_layers
-from mrfa.data.guidance import GROUP_INDEX, MIRRORED_GROUPS
-from mrfa.errors import InputError
-from mrfa.network.geometry import CORNER_ALIGNED
+from mrfa.backbones import feature_layers
+from mrfa.data.guidance import GROUPS
+from mrfa.network.geometry import HALF_PIXEL
+from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network
-from mrfa.training.adversarial import PatchDiscriminator
-from mrfa.training.augmentation import Pair, augment, plain
-from mrfa.training.config import AugmentationConfig, Config, ObjectiveConfig
-from mrfa.training.guidance import SURROUND, guidance_loss, opening_loss, surround_loss, surround_places
-from mrfa.training.importance import face_weights, region_weights
-from mrfa.training.objective import Objective
-from mrfa.training.pairs import PairBatch
-from mrfa.training.perceptual import load_perceptual_loss
-from mrfa.training.pyramid_loss import pyramid_loss
-from mrfa.training.sharpness_loss import sharpness_loss
+from mrfa.training.augmentation import Pair
+from mrfa.training.config import Config, ObjectiveConfig
+from mrfa.training.losses.adversarial import PatchDiscriminator, discriminator_loss, feature_matching_loss, generator_loss
+from mrfa.training.losses.equivariance import background_loss, equivariance_loss
+from mrfa.training.losses.image import pyramid_loss, sharpness_loss, warp_loss
+from mrfa.training.losses.regions import face_weights, region_weights
+from mrfa.training.objective import Losses, Objective
+from mrfa.training.passes import all_passes, detector_passes, frozen_keypoints
 
-GROUPS = len(GROUP_INDEX)
+BARE = {"image": "pyramid", "equivariance_weight": 0, "affine_equivariance_weight": 0}
 
 
-def _batch(size: int = 64, count: int = 2) -> PairBatch:
-    return {
-        "source": torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8),
-        "driving": torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8),
-        "source_groups": torch.rand(count, GROUPS, 2) - 0.5,
-        "driving_groups": torch.rand(count, GROUPS, 2) - 0.5,
-        "found": torch.ones(count, dtype=torch.bool),
-    }
+def _pair(count: int = 2, size: int = 64) -> Pair:
+    images, groups = torch.rand(2, count, 3, size, size), torch.rand(2, count, GROUPS, 2) - 0.5
+    return Pair(images[0], images[1], groups[0], groups[1], torch.ones(count, dtype=torch.bool))
 
 
-def test_pyramid_loss_is_zero_for_equal_pictures_only() -> None:
-    image, weight = torch.rand(2, 3, 64, 64), torch.ones(2, 1, 64, 64)
-    assert float(pyramid_loss(image, image, weight)) == pytest.approx(0, abs=1e-5)
-    assert float(pyramid_loss(image, image.roll(1, -1), weight)) > 0.1
+def _all(network: Network, config: ObjectiveConfig, pair: Pair, step: int = 0) -> Losses:
+    discriminator = PatchDiscriminator() if config.adversarial.weight else None
+    return Objective(config)(all_passes(network, discriminator, pair, config), step)
 
 
-def test_pyramid_loss_weighs_pixels() -> None:
-    image = torch.rand(1, 3, 64, 64)
-    other = image.clone()
-    other[..., :32, :] = torch.rand(1, 3, 32, 64)
-    here = torch.ones(1, 1, 64, 64)
-    elsewhere = here.clone()
-    elsewhere[..., :32, :] = 0.1
-    assert pyramid_loss(image, other, elsewhere) < pyramid_loss(image, other, here)
+def _config(**settings: Any) -> ObjectiveConfig:
+    return ObjectiveConfig.model_validate(BARE | settings)
 
 
-def test_guidance_counts_frames_with_a_face_alone() -> None:
-    groups = torch.rand(2, GROUPS, 2)
-    positions = torch.cat([groups + 0.1, torch.rand(2, 4, 2)], dim=1)
-    positions[1] = 5
-    assert float(guidance_loss(positions, groups, torch.tensor([True, False]))) == pytest.approx(0.1, abs=1e-5)
-    assert float(guidance_loss(positions, groups, torch.tensor([False, False]))) == 0
+class _CountingNetwork:
+    """Stands for a network whose detector finds the bright spot of each channel; it keeps the pictures that it saw."""
+
+    conventions = HALF_PIXEL
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def detect(self, image: Tensor) -> Keypoints:
+        self.seen.append(image)
+        grid = HALF_PIXEL.grid(image.shape[2], image.shape[3], image)
+        return Keypoints((image[..., None] * grid).sum((2, 3)) / image[..., None].sum((2, 3)), None)
 
 
-def test_surround_loss_draws_free_keypoints_near_places_around_the_face() -> None:
-    groups = torch.zeros(1, len(GROUP_INDEX), 2)
-    groups[:, GROUP_INDEX["forehead"]] = torch.tensor([0.1, -0.3])
-    groups[:, GROUP_INDEX["chin"]] = torch.tensor([0.1, 0.3])
-    found = torch.tensor([True])
-    places = surround_places(groups)
-    assert places[0, 0].tolist() == pytest.approx([0.1, -0.48])  # the crown: 0.8 face heights above the middle
-    assert (places[0, 7] > places[0, 6])[0]  # the picture's right is the face's left
-    positions = torch.cat([groups, places], dim=1)
-    assert float(surround_loss(positions, groups, found)) == 0
-    near = torch.cat([groups, places + torch.tensor([0.0, 0.1])], dim=1)
-    assert float(surround_loss(near, groups, found)) == 0
-    far = torch.cat([groups, places + torch.tensor([0.0, 0.3])], dim=1)
-    assert float(surround_loss(far, groups, found)) == pytest.approx(0.3 - 0.2 * 0.6, abs=1e-5)
-    assert float(surround_loss(far, groups, torch.tensor([False]))) == 0
-    assert float(surround_loss(far[:, : -len(SURROUND)], groups, found)) == 0
-
-
-def test_opening_loss_sees_distances_alone() -> None:
-    groups = torch.rand(1, GROUPS, 2)
-    found = torch.tensor([True])
-    assert float(opening_loss(groups + 0.3, groups, found)) == pytest.approx(0, abs=1e-6)
-    closed = groups.clone()
-    closed[0, GROUP_INDEX["right_upper_lid"], 1] += 0.8
-    assert float(opening_loss(closed, groups, found)) == pytest.approx(0.1, abs=1e-5)
-
-
-def test_regions_lie_around_the_eyes() -> None:
-    groups = torch.zeros(1, GROUPS, 2)
-    groups[0, GROUP_INDEX["right_eye_outer"]] = torch.tensor([-0.7, -0.5])
-    groups[0, GROUP_INDEX["right_eye_inner"]] = torch.tensor([-0.3, -0.5])
-    weights = region_weights(groups, torch.tensor([True]), (65, 65), 4)
-    assert float(weights[0, 0, 16, 16]) == pytest.approx(4, abs=0.1)
-    assert float(weights[0, 0, 60, 60]) == pytest.approx(1, abs=0.01)
-    assert torch.equal(region_weights(groups, torch.tensor([False]), (65, 65), 4), torch.ones(1, 1, 65, 65))
-
-
-def test_mirrored_groups_are_an_involution() -> None:
-    assert [MIRRORED_GROUPS[i] for i in MIRRORED_GROUPS] == list(range(GROUPS))
-    assert MIRRORED_GROUPS[GROUP_INDEX["left_iris"]] == GROUP_INDEX["right_iris"]
-    assert MIRRORED_GROUPS[GROUP_INDEX["chin"]] == GROUP_INDEX["chin"]
-
-
-def test_augmentation_moves_landmarks_with_the_picture() -> None:
-    torch.manual_seed(3)
-    count, size = 8, 97
-    groups = torch.zeros(count, GROUPS, 2)
-    nose = GROUP_INDEX["nose_tip"]
-    groups[:, nose] = (torch.rand(count, 2) - 0.5) * 0.8
-    spots = CORNER_ALIGNED.heatmaps(groups[:, nose : nose + 1], (size, size), 0.004).expand(-1, 3, -1, -1)
-    pictures = (spots * 255).to(torch.uint8)
-    batch: PairBatch = {
-        "source": pictures,
-        "driving": pictures,
-        "source_groups": groups,
-        "driving_groups": groups,
-        "found": torch.ones(count, dtype=torch.bool),
-    }
-    config = AugmentationConfig(colour_jitter=0, rotation=20, scale=0.15, shift=0.05, bend=0.03)
-    pair = augment(batch, config)
-    grid = CORNER_ALIGNED.grid(size, size, spots)
-    weight = pair.driving.mean(1).clamp_min(0.05) - 0.05
-    centre = (weight[..., None] * grid).sum((1, 2)) / weight.sum((1, 2))[:, None]
-    assert torch.allclose(centre, pair.driving_groups[:, nose], atol=0.03)
-
-
-def test_no_augmentation_changes_nothing() -> None:
-    batch = _batch()
-    config = AugmentationConfig(horizontal_flip=False, time_flip=False, colour_jitter=0)
-    got, expected = augment(batch, config), plain(batch)
-    assert torch.allclose(got.source, expected.source, atol=1e-5)
-    assert torch.equal(got.driving_groups, expected.driving_groups)
+def test_the_detector_sees_the_transformed_driving_picture() -> None:
+    torch.manual_seed(0)
+    positions = (torch.rand(2, 4, 3, 2) - 0.5) * 0.8
+    spots = [HALF_PIXEL.heatmaps(each, (64, 64), 0.004) for each in positions]
+    network: Any = _CountingNetwork()
+    pair = Pair(spots[0], spots[1], torch.zeros(4, GROUPS, 2), torch.zeros(4, GROUPS, 2), torch.zeros(4, dtype=torch.bool))
+    outputs = detector_passes(network, pair, ObjectiveConfig(image="pyramid"))
+    assert outputs.transform is not None and outputs.transformed is not None and len(network.seen) == 2
+    assert (network.seen[1] - pair.driving).abs().max() > 0.1
+    torch.testing.assert_close(network.seen[1], outputs.transform.image(pair.driving))
+    driving = Keypoints(outputs.keypoints.positions[4:], None)
+    assert float(equivariance_loss(driving, outputs.transformed, outputs.transform)) < 0.003
+    config = _config(equivariance_weight=1.0)
+    assert float(Objective(config)(outputs, 0).parts["equivariance"]) < 0.003
 
 
 def test_objective_has_its_parts(tiny_config: Config, tiny_network: Network) -> None:
-    objective = Objective(tiny_config.training.objective)
-    pair = plain(_batch())
-    losses = objective(tiny_network, pair, tiny_network(pair.source, pair.driving), 0)
+    losses = _all(tiny_network, tiny_config.training.objective, _pair())
     assert set(losses.parts) == {
         "image",
         "warp",
@@ -147,90 +84,172 @@ def test_objective_has_its_parts(tiny_config: Config, tiny_network: Network) -> 
     assert float(losses.total.detach()) == pytest.approx(sum(float(v.detach()) for v in losses.parts.values()), rel=1e-5)
 
 
-def test_discriminator_and_generator_learn_apart() -> None:
-    discriminator = PatchDiscriminator()
-    generated = torch.rand(1, 3, 64, 64, requires_grad=True)
-    losses = discriminator.losses(generated, torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))
-    losses.generator.backward(retain_graph=True)
-    assert generated.grad is not None
-    assert all(p.grad is None for p in discriminator.parameters())
-    generated.grad = None
-    losses.discriminator.backward()
-    assert generated.grad is None
-    assert all(p.grad is not None for p in discriminator.parameters())
-
-
 @pytest.fixture(scope="module")
 def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file of torchvision's names and shapes, random values."""
-    layers = feature_layers("vgg19")
     path = tmp_path_factory.mktemp("vgg") / "vgg19.pth"
-    torch.save({f"features.{name}": value for name, value in layers.state_dict().items()}, path)
+    torch.save({f"features.{name}": value for name, value in feature_layers("vgg19").state_dict().items()}, path)
     return path
 
 
-def test_perceptual_loss_reads_torchvisions_format(vgg_file: Path) -> None:
-    loss = load_perceptual_loss(str(vgg_file))
-    image = torch.rand(1, 3, 32, 32, requires_grad=True)
-    assert float(loss(image, image)) == 0
-    value = loss(image, torch.rand(1, 3, 32, 32))
-    value.backward()
-    assert image.grad is not None and float(image.grad.abs().sum()) > 0
-    assert [f.shape[1] for f in loss.features(image)] == [64, 128, 256, 512, 512]
-
-
-def test_perceptual_loss_without_its_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no weights at .*missing\.pth"):
-        load_perceptual_loss(str(tmp_path / "missing.pth"))
-    (tmp_path / "bad.pth").write_bytes(b"no weights")
-    with pytest.raises(InputError, match="not a weights file"):
-        load_perceptual_loss(str(tmp_path / "bad.pth"))
-    with pytest.raises(InputError, match="lack features"):
-        FeatureLayers("vgg19", {})
-
-
 def test_paper_objective_has_no_extras(vgg_file: Path, tiny_network: Network) -> None:
-    objective = Objective(ObjectiveConfig(vgg_weights=str(vgg_file)))
-    pair = Pair(*(t[:1] for t in plain(_batch())))
-    losses = objective(tiny_network, pair, tiny_network(pair.source, pair.driving), 0)
+    losses = _all(tiny_network, ObjectiveConfig(vgg_weights=str(vgg_file)), _pair(1))
     assert set(losses.parts) == {"image", "equivariance", "affine_equivariance"}
 
 
-def test_face_weights_are_one_on_the_face_and_low_away_from_it() -> None:
-    groups = torch.from_numpy(_batch()["driving_groups"].numpy())
-    weights = face_weights(groups, torch.ones(len(groups), dtype=torch.bool), (64, 64), 0.1)
-    assert weights.shape == (len(groups), 1, 64, 64)
-    assert float(weights.max()) == pytest.approx(1, abs=0.02) and float(weights.min()) >= 0.1 - 1e-6
-    none = face_weights(groups, torch.zeros(len(groups), dtype=torch.bool), (64, 64), 0.1)
-    assert torch.allclose(none, torch.full_like(none, 0.1))
+@pytest.mark.parametrize(
+    ("key", "others"),
+    [
+        ("image_weight", {}),
+        ("coarse_image_weight", {}),
+        ("consistency_weight", {}),
+        ("sharpness_weight", {}),
+        ("equivariance_weight", {}),
+        ("affine_equivariance_weight", {}),
+        ("guidance.weight", {}),
+        ("guidance.opening_weight", {"guidance.weight": 1e-9}),
+        ("guidance.surround_weight", {"guidance.weight": 1e-9}),
+        ("adversarial.weight", {"adversarial.warmup_steps": 0}),
+        ("adversarial.feature_weight", {"adversarial.warmup_steps": 0, "adversarial.weight": 1e-9}),
+    ],
+)
+def test_each_weight_scales_its_part(key: str, others: dict[str, float], tiny_network: Network) -> None:
+    """And each loss that is asked for is there and reaches the network."""
+    pair = _pair()
+
+    def losses(weight: float) -> Losses:
+        torch.manual_seed(0)
+        return _all(tiny_network, _config(**_nested({"image_weight": 1e-9} | others | {key: weight})), pair)
+
+    once, thrice = losses(1), losses(3)
+    ratios = {name: float(thrice.parts[name].detach() / once.parts[name].detach()) for name in once.parts}
+    (scaled,) = [name for name, ratio in ratios.items() if ratio == pytest.approx(3, rel=1e-3)]
+    assert all(ratio == pytest.approx(1, rel=1e-3) for name, ratio in ratios.items() if name != scaled)
+    assert float(thrice.total.detach()) == pytest.approx(sum(float(part.detach()) for part in thrice.parts.values()), rel=1e-4)
+    once.parts[scaled].backward()
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in tiny_network.parameters())
 
 
-def test_discriminator_looks_where_the_weight_is() -> None:
+def _nested(dotted: dict[str, float]) -> dict[str, Any]:
+    """`{"a.b": 1}` to `{"a": {"b": 1}}`."""
+    nested: dict[str, Any] = {}
+    for key, value in dotted.items():
+        section, _, name = key.rpartition(".")
+        (nested.setdefault(section, {}) if section else nested)[name] = value
+    return nested
+
+
+def test_passes_that_no_loss_needs_are_left_out(tiny_network: Network) -> None:
+    outputs = all_passes(tiny_network, None, _pair(), _config())
+    assert outputs.transform is None and outputs.transformed is None
+    assert outputs.found is None and outputs.judgement is None and outputs.background_back is None
+
+
+def test_regions_weigh_in_the_image_loss(tiny_network: Network) -> None:
+    pair = _pair()
+    config = _config(image_weight=2.0, pixel_weight=3.0, guidance={"region_weight": 6.0})
+    outputs = all_passes(tiny_network, None, pair, config)
+    assert outputs.output is not None
+    weight = region_weights(pair.driving_groups, pair.found, (64, 64), 6.0)
+    expected = 2 * pyramid_loss(outputs.output.image, pair.driving, weight, 3.0)
+    got = Objective(config)(outputs, 0).parts["image"]
+    torch.testing.assert_close(got, expected)
+    assert not torch.allclose(got, 2 * pyramid_loss(outputs.output.image, pair.driving, torch.ones_like(weight), 3.0))
+
+
+def test_warped_source_is_compared_with_the_driving_picture(tiny_network: Network) -> None:
+    pair, config = _pair(), _config(coarse_image_weight=2.0, guidance={"region_weight": 6.0})
+    outputs = all_passes(tiny_network, None, pair, config)
+    assert outputs.output is not None
+    output, conventions = outputs.output, outputs.conventions
+    weight = region_weights(pair.driving_groups, pair.found, (64, 64), 6.0)
+    expected = 2 * warp_loss(output, pair.source, pair.driving, weight, conventions)
+    torch.testing.assert_close(Objective(config)(outputs, 0).parts["warp"], expected)
+    # With flows that stand still, equal pictures have no loss.
+    still = conventions.grid(64, 64, pair.source).expand(2, 64, 64, 2)
+    coarse = output.coarse._replace(flow=conventions.grid(16, 16, pair.source).expand(2, 16, 16, 2))
+    output = output._replace(coarse=coarse, motion=output.motion._replace(flows=[still]))
+    assert float(warp_loss(output, pair.driving, pair.driving, weight, conventions)) == pytest.approx(0, abs=1e-5)
+    assert float(warp_loss(output, pair.source, pair.driving, weight, conventions)) > 0.05
+
+
+def test_the_face_weighs_in_sharpness_and_adversarial_losses(tiny_network: Network) -> None:
+    pair = _pair()
+    adversarial = {"weight": 3.0, "feature_weight": 4.0, "away_weight": 0.1, "warmup_steps": 0}
+    config = _config(sharpness_weight=2.0, sharpness_share=0.7, adversarial=adversarial)
+    outputs = all_passes(tiny_network, PatchDiscriminator(), pair, config)
+    assert outputs.output is not None and outputs.judgement is not None
+    face, near = (face_weights(pair.driving_groups, pair.found, (64, 64), away) for away in (0.0, 0.1))
+    parts = Objective(config)(outputs, 0).parts
+    torch.testing.assert_close(parts["sharpness"], 2 * sharpness_loss(outputs.output.image, pair.driving, face, 0.7))
+    torch.testing.assert_close(parts["adversarial"], 3 * generator_loss(outputs.judgement, near))
+    torch.testing.assert_close(parts["feature_matching"], 4 * feature_matching_loss(outputs.judgement, near))
+    torch.testing.assert_close(parts["discriminator"], discriminator_loss(outputs.judgement, near))
+
+
+def test_guidance_knows_source_from_driving_groups(tiny_network: Network) -> None:
+    pair, config = _pair(), _config(guidance={"weight": 1.0})
+    outputs = all_passes(tiny_network, None, pair, config)
+    both = torch.cat([pair.source_groups, pair.driving_groups])
+    torch.testing.assert_close(outputs.groups, tiny_network.conventions.from_half_pixel(both, (64, 64)))
+    torch.testing.assert_close(outputs.keypoints.positions[:2], tiny_network.detect(pair.source).positions)
+    torch.testing.assert_close(outputs.keypoints.positions[2:], tiny_network.detect(pair.driving).positions)
+
+
+def test_adversarial_loss_waits_until_the_discriminator_has_learned(tiny_network: Network) -> None:
+    config = _config(adversarial={"weight": 1.0, "feature_weight": 1.0, "warmup_steps": 5})
+    assert set(_all(tiny_network, config, _pair(), 4).parts) == {"image", "discriminator"}
+    assert set(_all(tiny_network, config, _pair(), 5).parts) == {"image", "discriminator", "adversarial", "feature_matching"}
+
+
+def test_landmarks_are_needed_by_every_loss_that_looks_at_the_face() -> None:
+    assert not _config(consistency_weight=1.0, adversarial={"weight": 1.0}).needs_landmarks
+    assert not _config(guidance={"detector_steps": 9, "opening_weight": 1.0}).needs_landmarks
+    assert _config(sharpness_weight=0.1).needs_landmarks
+    assert _config(adversarial={"weight": 1.0, "away_weight": 0.5}).needs_landmarks
+    assert not _config(adversarial={"away_weight": 0.5}).needs_landmarks
+    assert _config(guidance={"weight": 1.0}).needs_landmarks
+    assert _config(guidance={"region_weight": 2.0}).needs_landmarks
+
+
+def test_background_loss_wants_inverse_maps() -> None:
     torch.manual_seed(0)
-    discriminator = PatchDiscriminator().eval()
-    real = torch.rand(1, 3, 128, 128)
-    generated = real.clone()
-    generated[..., :64] = 0
-    right = torch.zeros(1, 1, 128, 128)
-    right[..., 112:] = 1
-    everywhere = discriminator.losses(generated, real, torch.ones_like(right)).features
-    assert float(discriminator.losses(generated, real, right).features) < 0.1 * float(everywhere)
+    network, pair = Network(tiny_preset("celebvhq-affine").network), _pair()
+    assert network.background is not None
+    config = ObjectiveConfig(image="pyramid")
+    assert _all(network, config, pair).parts["background"].item() == pytest.approx(0, abs=1e-6)
+    with torch.no_grad():
+        network.background.trunk.fc.bias[2] = 0.5
+    # The shift is there twice, at one of nine entries, weighted by ten.
+    assert _all(network, config, pair).parts["background"].item() == pytest.approx(10 * 1.0 / 9, rel=1e-4)
+    with torch.no_grad():
+        network.background.trunk.fc.weight.normal_(std=0.1)
+    there, back = network.background(pair.source, pair.driving), network.background(pair.driving, pair.source)
+    outputs = all_passes(network, None, pair, config)
+    torch.testing.assert_close(outputs.background_back, back)
+    torch.testing.assert_close(Objective(config)(outputs, 0).parts["background"], 10 * background_loss(there, back))
 
 
-def test_pixel_weight_adds_plain_l1() -> None:
-    image, target, weight = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32), torch.ones(1, 1, 32, 32)
-    more = pyramid_loss(image, target, weight, 3.0) - pyramid_loss(image, target, weight, 1.0)
-    assert float(more) == pytest.approx(2 * float((image - target).abs().mean()), rel=1e-4)
+def test_frozen_detector_teaches_the_picture_and_learns_nothing(tiny_network: Network) -> None:
+    detector = tiny_network.detector.train()
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    image = torch.rand(2, 3, 64, 64, requires_grad=True)
+    frozen_keypoints(detector, image).sum().backward()
+    assert image.grad is not None and image.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in detector.parameters())
+    assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items())
 
 
-def test_sharpness_loss_asks_for_a_share_and_no_more() -> None:
-    torch.manual_seed(0)
-    target = torch.rand(2, 3, 32, 32)
-    weight = torch.ones(2, 1, 32, 32)
-    assert float(sharpness_loss(target, target, weight, 0.8)) == 0
-    # Half the contrast has a quarter of the energy.
-    soft = target / 2
-    assert float(sharpness_loss(soft, target, weight, 0.8)) == pytest.approx(0.55, abs=1e-4)
-    assert float(sharpness_loss(soft, target, torch.zeros_like(weight), 0.8)) == 0
-    weight[1] = 0
-    assert float(sharpness_loss(soft, target, weight, 0.8)) == pytest.approx(0.275, abs=1e-4)
+def test_frozen_detector_finds_what_the_detector_finds(tiny_network: Network) -> None:
+    image = torch.rand(2, 3, 64, 64)
+    assert torch.allclose(frozen_keypoints(tiny_network.detector, image), tiny_network.detect(image).positions, atol=1e-6)
+
+
+def test_consistency_compares_with_the_driving_frame(tiny_network: Network) -> None:
+    pair, config = _pair(), _config(consistency_weight=1.0)
+    outputs = all_passes(tiny_network, None, pair, config)
+    assert outputs.output is not None
+    found = frozen_keypoints(tiny_network.detector, pair.driving)
+    assert float(Objective(config)(outputs._replace(found=found), 0).parts["consistency"]) < 1e-5
+    other = frozen_keypoints(tiny_network.detector, pair.source)
+    assert float(Objective(config)(outputs._replace(found=other), 0).parts["consistency"]) > 1e-4

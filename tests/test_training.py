@@ -7,15 +7,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-pytest.importorskip("lightning")
+L = pytest.importorskip("lightning")
 
 from conftest import TINY
 
 from mrfa.data.packed import pack_clips
-from mrfa.data.prepared import prepare_clips
 from mrfa.errors import InputError
+from mrfa.network.model import Network
+from mrfa.training.callbacks import Checkpoints
 from mrfa.training.config import Config, load_config
-from mrfa.training.pairs import PairDataset
 from mrfa.training.run import train
 from mrfa.weights import load_model
 
@@ -32,23 +32,37 @@ def _config(**more: object) -> Config:
 
 
 def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path) -> None:
-    config = _config(training__steps=4)
-    whole = train(config, data=clips, output=tmp_path / "whole", cache=tmp_path / "cache", checkpoint_every=2)
-    train(config, data=clips, output=tmp_path / "parts", cache=tmp_path / "cache", checkpoint_every=2, time_limit=1e-6)
-    parts = train(config, data=clips, output=tmp_path / "parts", cache=tmp_path / "cache", checkpoint_every=2, resume=True)
-    a, b = load_file(whole / "model.safetensors"), load_file(parts / "model.safetensors")
-    assert all(torch.allclose(a[key].float(), b[key].float(), atol=1e-3) for key in a)
+    """Bit for bit: weights, their average, the discriminator, moments and schedule."""
+    adversarial = {"weight": 0.1, "warmup_steps": 1}
+    config = _config(training__steps=4, training__average=0.5, training__objective__adversarial=adversarial)
+    options: dict[str, Any] = {"data": clips, "cache": tmp_path / "cache", "checkpoint_every": 3}
+    train(config, output=tmp_path / "whole", **options)
+    train(config, output=tmp_path / "parts", time_limit=1e-6, **options)
+    assert _checkpoint(tmp_path / "parts")["global_step"] == 1
+    train(config, output=tmp_path / "parts", resume=True, **options)
+    whole, parts = _checkpoint(tmp_path / "whole"), _checkpoint(tmp_path / "parts")
+    assert whole["global_step"] == parts["global_step"] == 4
+    for name, value in whole["state_dict"].items():
+        assert torch.equal(value, parts["state_dict"][name]), name
+    for name in ("optimizer_states", "lr_schedulers"):
+        torch.testing.assert_close(whole[name], parts[name], atol=0, rtol=0)
+    a, b = (load_file(tmp_path / run / "model" / "model.safetensors") for run in ("whole", "parts"))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def _checkpoint(run: Path) -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
 
 
 def test_run_goes_on_from_small_files(clips: Path, tmp_path: Path) -> None:
     config = _config(training__steps=6, training__average=0.5)
     run = tmp_path / "run"
     train(config, data=clips, output=run, checkpoint_every=3, time_limit=1e-6, compact=True)
-    before = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    before = _checkpoint(run)
     (run / "checkpoints" / "last.ckpt").unlink()
     assert sum(part.stat().st_size for part in (run / "compact").iterdir()) < 0.4 * _bytes(before)
     train(config, data=clips, output=run, checkpoint_every=3, resume=True, compact=True)
-    after = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    after = _checkpoint(run)
     assert (before["global_step"], after["global_step"]) == (1, 6)
     next(iter((run / "compact").iterdir())).write_bytes(b"no checkpoint")
     (run / "checkpoints" / "last.ckpt").unlink()
@@ -61,11 +75,64 @@ def _bytes(checkpoint: dict[str, Any]) -> int:
     return sum(value.numel() * value.element_size() for value in [*checkpoint["state_dict"].values(), *moments])
 
 
-def test_averaged_weights_lag_behind(clips: Path, tmp_path: Path) -> None:
-    last = train(_config(training__steps=2, training__average=0), data=clips, output=tmp_path / "last")
-    averaged = train(_config(training__steps=2, training__average=0.9), data=clips, output=tmp_path / "averaged")
-    a, b = load_file(last / "model.safetensors"), load_file(averaged / "model.safetensors")
-    assert any(not torch.equal(a[key], b[key]) for key in a)
+def test_average_follows_every_update(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a checkpoint, as the model folder, holds that of its own step."""
+    kept: list[dict[str, torch.Tensor]] = []
+    save = Checkpoints._save_checkpoint
+
+    def keep(self: Checkpoints, trainer: L.Trainer) -> None:
+        save(self, trainer)
+        kept.append(torch.load(self.checkpoint, weights_only=True)["state_dict"])
+
+    monkeypatch.setattr(Checkpoints, "_save_checkpoint", keep)
+    config = _config(training__steps=4, training__average=0.28, training__learning_rate=0.01)
+    folder = train(config, data=clips, output=tmp_path / "run", checkpoint_every=1)
+    name = "encoder.first.0.weight"
+    weights = [state[f"network.{name}"] for state in kept]
+    average = weights[0]
+    # (1 + n) / (10 + n) after n updates, and at most what is configured.
+    for now, decay in zip(weights[1:], (3 / 12, 0.28, 0.28), strict=True):
+        average = decay * average + (1 - decay) * now
+    torch.testing.assert_close(kept[3][f"averaged.module.{name}"], average)
+    assert not torch.allclose(average, weights[3])
+    stored = load_file(folder / "model.safetensors")[name]
+    torch.testing.assert_close(stored, kept[3][f"averaged.module.{name}"].half(), atol=0, rtol=0)
+
+
+def test_last_step_is_kept_wherever_the_run_ends(clips: Path, tmp_path: Path) -> None:
+    train(_config(training__steps=3), data=clips, output=tmp_path / "run", checkpoint_every=2)
+    assert _checkpoint(tmp_path / "run")["global_step"] == 3
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def test_losses_that_look_at_the_face_get_landmarks(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    sharp = _config(training__steps=1, training__objective__sharpness_weight=1.0)
+    adversarial = {"weight": 0.1, "away_weight": 0.5, "warmup_steps": 0}
+    away = _config(training__steps=1, training__objective__adversarial=adversarial)
+    for number, config in enumerate((sharp, away)):
+        assert train(config, data=clips, output=tmp_path / str(number), cache=tmp_path / "cache").is_dir()
+    assert all("groups" in load_file(path) for path in (tmp_path / "cache").iterdir())
+
+
+def test_detector_steps_without_guidance_are_none(clips: Path, tmp_path: Path) -> None:
+    config = _config(training__steps=1, training__objective__guidance__detector_steps=5)
+    train(config, data=clips, output=tmp_path / "run")
+    assert "decoder" in _learned(config, tmp_path / "run")
+
+
+def test_detector_learns_alone_in_its_first_steps(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    config = _config(training__steps=2, training__objective__guidance={"weight": 1.0, "detector_steps": 2})
+    train(config, data=clips, output=tmp_path / "run")
+    assert _learned(config, tmp_path / "run") == {"detector"}
+
+
+def _learned(config: Config, run: Path) -> set[str]:
+    """Which parts of the network a run has changed."""
+    L.seed_everything(config.training.seed)
+    start, after = Network(config.network).state_dict(), _checkpoint(run)["state_dict"]
+    return {name.partition(".")[0] for name, value in start.items() if not torch.equal(value, after[f"network.{name}"])}
 
 
 def test_trained_model_loads_and_runs(clips: Path, tmp_path: Path) -> None:
@@ -137,11 +204,3 @@ def test_loss_that_is_not_finite_stops_with_the_batch_saved(clips: Path, tmp_pat
         train(config, data=clips, output=tmp_path / "run")
     saved = load_file(next((tmp_path / "run").glob("not-finite-*.safetensors")))
     assert saved["source"].shape == (2, 3, 64, 64)
-
-
-def test_pairs_are_of_one_clip_and_always_the_same(clips: Path, tmp_path: Path) -> None:
-    prepared, _ = prepare_clips(clips, tmp_path, size=64, landmarks=False)
-    dataset = PairDataset(prepared, size=64, seed=1)
-    first, again = dataset[3], dataset[3]
-    assert (first["source"] == again["source"]).all()
-    assert abs(int(first["source"][0, 0, 0]) - int(first["driving"][0, 0, 0])) < 10

@@ -7,15 +7,13 @@ import torch
 
 pytest.importorskip("lightning")
 
-from conftest import tiny_preset
+from conftest import TINY, tiny_preset
 
 from mrfa.backbones import feature_layers
 from mrfa.config import preset_names
 from mrfa.network.model import Network
-from mrfa.training.augmentation import Pair
 from mrfa.training.config import ObjectiveConfig, PartDropoutConfig, load_config
-from mrfa.training.dropout import part_dropout
-from mrfa.training.module import TrainingModule
+from mrfa.training.module import TrainingModule, part_dropout
 from mrfa.training.objective import Objective
 from mrfa.training.run import train
 from mrfa.weights import load_model
@@ -104,17 +102,46 @@ def test_prior_parts_are_clipped_each_by_its_largest_gradient(tmp_path: Path) ->
     assert all(value == 40 for name, value in largest.items() if name not in clipped)
 
 
-def test_background_loss_wants_inverse_maps(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    module = _module("celebvhq-affine", tmp_path)
-    network = module.network
-    assert network.background is not None
-    images, groups = torch.rand(2, 2, 3, 64, 64), torch.zeros(2, 0, 2)
-    pair = Pair(images[0], images[1], groups, groups, torch.zeros(2, dtype=torch.bool))
-    losses = module.objective(network, pair, network(pair.source, pair.driving), 0)
-    assert losses.parts["background"].item() == pytest.approx(0, abs=1e-6)
-    with torch.no_grad():
-        network.background.trunk.fc.bias[2] = 0.5
-    losses = module.objective(network, pair, network(pair.source, pair.driving), 0)
-    # The shift is there twice, at one of nine entries, weighted by ten.
-    assert losses.parts["background"].item() == pytest.approx(10 * 1.0 / 9, rel=1e-4)
+def test_discriminator_is_clipped_apart(tmp_path: Path) -> None:
+    config = load_config("small", TINY | {"training.gradient_clip": 2.0, "training.objective.adversarial.weight": 0.1})
+    module = TrainingModule(
+        Network(config.network), Objective(config.training.objective), config, total_steps=10, output=tmp_path
+    )
+    assert module.discriminator is not None
+    for parameter in module.network.parameters():
+        parameter.grad = torch.full_like(parameter, 40.0)
+    for parameter in module.discriminator.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-5)
+    module.configure_gradient_clipping(torch.optim.Adam(module.parameters()), 2.0, "norm")
+    assert _gradient_norm(module.network) == pytest.approx(2, rel=1e-3)
+    assert all((p.grad == 1e-5).all() for p in module.discriminator.parameters() if p.grad is not None)
+    for parameter in module.discriminator.parameters():
+        parameter.grad = torch.full_like(parameter, 40.0)
+    module.configure_gradient_clipping(torch.optim.Adam(module.parameters()), 2.0, "norm")
+    assert _gradient_norm(module.discriminator) == pytest.approx(2, rel=1e-3)
+
+
+def _gradient_norm(part: torch.nn.Module) -> float:
+    return float(torch.stack([p.grad.norm() for p in part.parameters() if p.grad is not None]).norm())
+
+
+def test_rate_drops_tenfold_at_each_milestone(tmp_path: Path) -> None:
+    module = _module("voxceleb1-affine", tmp_path)
+    settings = module.configure_optimizers()
+    optimizer, scheduler = settings["optimizer"], settings["lr_scheduler"]["scheduler"]
+    assert settings["lr_scheduler"]["interval"] == "step" and optimizer.defaults["betas"] == (0.5, 0.999)
+    rates = []
+    for _ in range(10):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert rates == pytest.approx([2e-4] * 6 + [2e-5] * 3 + [2e-6])
+
+
+def test_only_frozen_weights_are_left_out_of_the_optimiser(tmp_path: Path, vgg_file: Path) -> None:
+    config = load_config("small", TINY | {"training.average": 0.9, "training.objective.adversarial.weight": 0.1})
+    objective = Objective(ObjectiveConfig(vgg_weights=str(vgg_file)))
+    module = TrainingModule(Network(config.network), objective, config, total_steps=10, output=tmp_path)
+    learned = {id(p) for group in module.configure_optimizers()["optimizer"].param_groups for p in group["params"]}
+    assert module.discriminator is not None
+    assert learned == {id(p) for part in (module.network, module.discriminator) for p in part.parameters()}

@@ -35,6 +35,13 @@ class Processes:
     count: int = 1
     local_count: int = 1
 
+    @staticmethod
+    def started() -> bool:
+        """Whether torchrun or `launch` started this process."""
+        import torch.distributed as dist
+
+        return dist.is_available() and dist.is_torchelastic_launched()
+
     @classmethod
     def join(cls) -> "Processes":
         """Connect with the other processes that torchrun or `launch` started, each on a device of its own; else be alone.
@@ -45,7 +52,7 @@ class Processes:
         import torch
         import torch.distributed as dist
 
-        if not (dist.is_available() and dist.is_torchelastic_launched()):
+        if not cls.started():
             return cls()
         processes = cls(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")))
         if torch.cuda.is_available():
@@ -70,6 +77,10 @@ class Processes:
         gathered: list[list[T]] = [[] for _ in range(self.count)]
         dist.all_gather_object(gathered, values, group=dist.new_group(backend="gloo", timeout=LONGEST_WAIT))
         return [value for part in gathered for value in part]
+
+    def wait(self) -> None:
+        """Until all other processes are here, too."""
+        self.gather([])
 
 
 ALONE = Processes()

@@ -18,7 +18,7 @@ class Pair(NamedTuple):
 
     Attributes:
         source, driving: `[B, 3, H, W]` in [0, 1].
-        source_groups, driving_groups: `[B, G, 2]` normalised landmark groups.
+        source_groups, driving_groups: `[B, G, 2]` half-pixel normalised landmark groups.
         found: `[B]` bool, whether the groups are to be believed.
     """
 
@@ -64,9 +64,7 @@ def plain(batch: PairBatch) -> Pair:
 
 def _mirror(groups: Tensor) -> Tensor:
     """Negate x, and let left and right groups change names."""
-    if groups.shape[2] == len(MIRRORED_GROUPS):
-        groups = groups[:, :, list(MIRRORED_GROUPS)]
-    return groups * torch.tensor([-1.0, 1.0], device=groups.device)
+    return groups[:, :, list(MIRRORED_GROUPS)] * torch.tensor([-1.0, 1.0], device=groups.device)
 
 
 def _move(images: Tensor, groups: Tensor, config: AugmentationConfig) -> tuple[Tensor, Tensor]:
@@ -87,7 +85,7 @@ def _move(images: Tensor, groups: Tensor, config: AugmentationConfig) -> tuple[T
     shift = torch.stack([uniform(2 * config.shift), uniform(2 * config.shift)], -1)
     bend = torch.randn(count, 2, 5, 5, device=device) * config.bend
     grid = HALF_PIXEL.grid(height, width, images)
-    field = F.interpolate(bend, size=(height, width), mode="bicubic", align_corners=True)
+    field = F.interpolate(bend, size=(height, width), mode="bicubic")
     positions = grid.view(1, -1, 2) @ matrix.transpose(1, 2) + shift[:, None]
     positions = positions.view(count, height, width, 2) + field.permute(0, 2, 3, 1)
     moved = HALF_PIXEL.sample(images.flatten(1, 2), positions, padding="reflection").view_as(images)
@@ -119,7 +117,7 @@ def _colours(images: Tensor, config: AugmentationConfig) -> Tensor:
 def _saturation_and_hue(saturation: Tensor, jitter: float) -> Tensor:
     """Colour matrices `[B, 3, 3]`: scale the distance to grey, and turn around the grey axis (0.1 is 36 degrees)."""
     count, device = len(saturation), saturation.device
-    turn = (torch.rand(count, device=device) * 2 - 1) * jitter * 2 * math.pi / 2
+    turn = (torch.rand(count, device=device) * 2 - 1) * jitter * 2 * math.pi
     axis = torch.full((3, 3), 1 / 3, device=device)
     cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]], device=device) / math.sqrt(3)
     cos, sin = torch.cos(turn).view(-1, 1, 1), torch.sin(turn).view(-1, 1, 1)

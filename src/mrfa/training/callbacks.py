@@ -7,10 +7,11 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from mrfa.data.flow_colours import flow_colours
-from mrfa.network.geometry import Conventions
+from mrfa.network.geometry import HALF_PIXEL, Conventions
 from mrfa.network.model import Output
 from mrfa.training.augmentation import Pair, plain
 from mrfa.training.config import Config, dump_training
@@ -40,45 +41,45 @@ class ImagesPerSecond(Callback):
             self.since = now
 
 
-class TimeLimit(Callback):
-    """Stops the run cleanly after some seconds, with a checkpoint written.
+class Checkpoints(Callback):
+    """Keeps a checkpoint to resume from and a model folder of the same step, and stops the run when its time is over.
 
     Args:
-        end: in seconds of `time.monotonic`; checked after each step.
+        config: of the network and of the training.
+        checkpoint: the file, replaced when the next one is complete.
+        model: the model folder.
+        every: steps from one checkpoint to the next; there is one at the end, too.
+        end: when to stop, in seconds of `time.monotonic`; None: not before the training's end.
     """
 
-    def __init__(self, end: float) -> None:
+    def __init__(self, config: Config, checkpoint: Path, model: Path, *, every: int, end: float | None) -> None:
+        self.config = config
+        self.checkpoint = checkpoint
+        self.model = model
+        self.every = every
         self.end = end
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any) -> None:
-        if time.monotonic() >= self.end and not trainer.should_stop:
+        # Clocks differ: all processes stop when the first one says so.
+        if self.end is not None and trainer.strategy.reduce_boolean_decision(time.monotonic() >= self.end, all=False):
             trainer.should_stop = True
-            checkpoint = trainer.checkpoint_callback
-            if checkpoint is not None:
-                trainer.save_checkpoint(Path(checkpoint.dirpath) / "last.ckpt")  # type: ignore[attr-defined]
+        step = trainer.global_step
+        if trainer.should_stop or step == trainer.max_steps or step % self.every == 0:
+            self._save_checkpoint(trainer)
+            self._save_model(trainer, pl_module)
 
+    def _save_checkpoint(self, trainer: L.Trainer) -> None:
+        temporary = self.checkpoint.with_suffix(".incomplete")
+        trainer.save_checkpoint(temporary, weights_only=False)
+        if trainer.is_global_zero:
+            temporary.replace(self.checkpoint)
 
-class ModelFolder(Callback):
-    """Writes the network as a model folder with every checkpoint and at the end."""
-
-    def __init__(self, config: Config, folder: Path, *, every: int) -> None:
-        self.config = config
-        self.folder = folder
-        self.every = every
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any) -> None:
-        if trainer.global_step % self.every == 0:
-            self._save(trainer, pl_module)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._save(trainer, pl_module)
-
-    def _save(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+    def _save_model(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         assert isinstance(module, TrainingModule)
         if trainer.is_global_zero:
             pairs = trainer.global_step * self.config.training.batch_size
             card = f"# A face-animation model\n\nTrained with `mrfa train` for {trainer.global_step} steps, {pairs} pairs.\n"
-            save_model(module.best_network, self.folder, card, half=True, training=dump_training(self.config))
+            save_model(module.best_network, self.model, card, half=True, training=dump_training(self.config))
 
 
 class PictureGrid(Callback):
@@ -86,7 +87,8 @@ class PictureGrid(Callback):
 
     ROWS = 4
 
-    def __init__(self, *, every: int) -> None:
+    def __init__(self, logger: TensorBoardLogger, *, every: int) -> None:
+        self.logger = logger
         self.every = every
 
     def on_train_batch_end(
@@ -101,18 +103,16 @@ class PictureGrid(Callback):
             pair = plain({key: value[: self.ROWS] for key, value in batch.items()})  # type: ignore[arg-type, misc]
             output = network.forward(pair.source, pair.driving)
         network.train()
-        logger = trainer.logger
-        if logger is not None:
-            logger.experiment.add_image("pictures", picture_grid(pair, output, network.conventions), trainer.global_step)  # type: ignore[attr-defined]
+        picture = picture_grid(pair, output, network.conventions)
+        self.logger.experiment.add_image("pictures", picture, trainer.global_step)  # type: ignore[attr-defined]
 
 
 def picture_grid(pair: Pair, output: Output, conventions: Conventions) -> Tensor:
     """`[3, rows * H, columns * W]` in [0, 1]."""
-    height, width = pair.driving.shape[2:]
-    resize = conventions.resize
-    coarse = conventions.to_flow(resize(conventions.to_displacement(output.coarse.flow), (height, width)))
-    columns = [pair.source, pair.driving, conventions.sample(pair.source, coarse), output.image]
-    columns += [resize(flow_colours(flow, FULL_COLOUR, conventions), (height, width)) for flow in output.motion.flows]
-    columns.append(resize(output.motion.occlusions[-1], (height, width)).expand(-1, 3, -1, -1))
+    size = pair.driving.shape[2:]
+    coarse = conventions.resize_displacement(conventions.to_displacement(output.coarse.flow), size)
+    columns = [pair.source, pair.driving, conventions.warp(pair.source, coarse), output.image]
+    columns += [HALF_PIXEL.resize(flow_colours(flow, FULL_COLOUR, conventions), size) for flow in output.motion.flows]
+    columns.append(conventions.resize(output.motion.occlusions[-1], size).expand(-1, 3, -1, -1))
     rows = torch.cat([column.float().clamp(0, 1) for column in columns], dim=3)
     return torch.cat(list(rows), dim=1)

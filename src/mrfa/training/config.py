@@ -49,13 +49,19 @@ class ObjectiveConfig(Section):
     guidance: GuidanceConfig = GuidanceConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
 
+    @property
+    def needs_landmarks(self) -> bool:
+        """Whether a loss looks at facial landmarks or at where the face is."""
+        looks_at_face = self.sharpness_weight > 0 or (self.adversarial.weight > 0 and self.adversarial.away_weight < 1)
+        return self.guidance.weight > 0 or self.guidance.region_weight > 1 or looks_at_face
+
 
 class AugmentationConfig(Section):
     """Augmentation of a pair of frames; the same draw for both unless said otherwise."""
 
     horizontal_flip: bool = True
     time_flip: bool = True
-    colour_jitter: float = Field(0.1, ge=0, description="brightness, contrast, saturation and hue")
+    colour_jitter: float = Field(0.1, ge=0, description="brightness, contrast, saturation, and hue as a share of a whole turn")
     colour_mix: float = Field(0.0, ge=0, description="standard deviation of a random mixing of the colour channels")
     rotation: float = Field(0.0, ge=0, description="degrees, at most")
     scale: float = Field(0.0, ge=0, lt=1, description="relative, at most")

@@ -14,15 +14,16 @@ from torch.optim.lr_scheduler import MultiStepLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from mrfa.errors import InputError
-from mrfa.evaluation.sharpness import laplacian_energy
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair, augment, plain
-from mrfa.training.config import Config
-from mrfa.training.dropout import part_dropout
-from mrfa.training.guidance import mean_of_found
-from mrfa.training.importance import region_weights
+from mrfa.training.config import Config, PartDropoutConfig
+from mrfa.training.losses.adversarial import PatchDiscriminator
+from mrfa.training.losses.image import laplacian
+from mrfa.training.losses.keypoints import mean_of_found
+from mrfa.training.losses.regions import region_weights
 from mrfa.training.objective import Losses, Objective
 from mrfa.training.pairs import PairBatch
+from mrfa.training.passes import all_passes, detector_passes
 
 
 class TrainingModule(L.LightningModule):
@@ -34,6 +35,7 @@ class TrainingModule(L.LightningModule):
         self.config = config.training
         self.averaged = _average(network) if self.config.average else None
         self.objective = objective
+        self.discriminator = PatchDiscriminator() if self.config.objective.adversarial.weight else None
         self.total_steps = total_steps
         self.output = output
         if self.config.compile:
@@ -45,11 +47,15 @@ class TrainingModule(L.LightningModule):
         """The network to keep and to show: the averaged one where there is one. Its `forward` is never the compiled one."""
         return self.network if self.averaged is None else cast(Network, self.averaged.module)
 
-    def on_train_batch_end(self, *unused: object) -> None:
-        """Let the average follow the weights: closely at first, when they are still far from good."""
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        """Update the weights, and let the average follow them: closely at first, when they are still far from good.
+
+        Here and not at the batch's end, so that no callback sees (and no checkpoint holds) an average that lags an update behind.
+        """
+        super().optimizer_step(*args, **kwargs)
         if self.averaged is not None:
-            step = self.global_step
-            decay = min(self.config.average, (1 + step) / (10 + step))
+            updates = self.global_step + 1
+            decay = min(self.config.average, (1 + updates) / (10 + updates))
             self.averaged.multi_avg_fn = get_ema_multi_avg_fn(decay)
             self.averaged.update_parameters(self.network)
 
@@ -81,13 +87,16 @@ class TrainingModule(L.LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the prior's parts alone, each by its largest gradient, where the configuration says so."""
+        """Clip the network, or the prior's parts alone, each by its largest gradient; the discriminator never shares a limit."""
+        limit = self.config.gradient_clip
+        if self.discriminator is not None:
+            clip_grad_norm_(self.discriminator.parameters(), limit)
         if self.config.clipping == "total":
-            self.clip_gradients(optimizer, gradient_clip_val=gradient_clip_val, gradient_clip_algorithm=gradient_clip_algorithm)
+            clip_grad_norm_(self.network.parameters(), limit)
             return
         for part in (self.network.detector, self.network.dense_motion, self.network.background):
             if part is not None:
-                clip_grad_norm_(part.parameters(), self.config.gradient_clip, norm_type=float("inf"))
+                clip_grad_norm_(part.parameters(), limit, norm_type=float("inf"))
 
     def validation_step(self, batch: PairBatch, batch_index: int) -> None:
         """Errors on people held out, as shares of what repeating the source frame would give."""
@@ -101,13 +110,14 @@ class TrainingModule(L.LightningModule):
             error = ((output.image - pair.driving).abs() * weight).sum()
             repeated = ((pair.source - pair.driving).abs() * weight).sum()
             self.log(f"validation/{name}", error / repeated.clamp_min(1e-6), batch_size=len(pair.source), sync_dist=True)
-        sharpness = laplacian_energy(output.image.float()).mean() / laplacian_energy(pair.driving).mean().clamp_min(1e-12)
+        sharpness = _sharpness(output.image) / _sharpness(pair.driving).clamp_min(1e-12)
         self.log("validation/sharpness", sharpness, batch_size=len(pair.source), sync_dist=True)
         if self.config.objective.guidance.weight:
-            count = pair.driving_groups.shape[1]
-            distance = (output.driving_keypoints.positions[:, :count] - pair.driving_groups).norm(dim=-1).mean(1)
-            share = mean_of_found(distance, pair.found)
-            self.log("validation/keypoint_px_of_256", share * 127.5, batch_size=len(pair.source), sync_dist=True)
+            groups = self.network.conventions.from_half_pixel(pair.driving_groups, size)
+            error = output.driving_keypoints.positions[:, : groups.shape[1]] - groups
+            pixels = error * self.network.conventions.pixel_scale((256, 256), error).view(2)
+            away = mean_of_found(pixels.norm(dim=-1).mean(1), pair.found)
+            self.log("validation/keypoint_px_of_256", away, batch_size=len(pair.source), sync_dist=True)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
         """Adam, its rate divided by ten at each milestone."""
@@ -120,20 +130,39 @@ class TrainingModule(L.LightningModule):
         return [round(share * self.total_steps) for share in self.config.milestones]
 
     def _losses(self, pair: Pair) -> Losses:
-        if self.global_step < self.config.objective.guidance.detector_steps:
-            return self.objective.detector_loss(self.network, pair)
-        return self.objective(self.network, pair, self.network(pair.source, pair.driving), self.global_step)
+        config = self.config.objective
+        if self.global_step < config.guidance.detector_steps and config.guidance.weight:
+            outputs = detector_passes(self.network, pair, config)
+        else:
+            outputs = all_passes(self.network, self.discriminator, pair, config)
+        return self.objective(outputs, self.global_step)
 
     def _stop_if_not_finite(self, losses: Losses, batch: PairBatch) -> None:
-        if torch.isfinite(losses.total):
+        """All processes stop where the loss of one is not finite; that one saves its batch."""
+        finite = bool(torch.isfinite(losses.total))
+        if self.trainer.strategy.reduce_boolean_decision(finite):
             return
-        path = self.output / f"not-finite-step-{self.global_step}.safetensors"
+        if finite:
+            raise InputError(f"the loss of another process is not finite at step {self.global_step}")
+        path = self.output / f"not-finite-step-{self.global_step}-process-{self.global_rank}.safetensors"
         save_file({name: value.contiguous() for name, value in batch.items()}, path)  # type: ignore[attr-defined]
         bad = ", ".join(name for name, value in losses.parts.items() if not torch.isfinite(value)) or "total"
         raise InputError(
             f"the loss is not finite at step {self.global_step} ({bad}); the batch is in {path}: "
             "lower training.learning_rate and resume from an earlier checkpoint"
         )
+
+
+def part_dropout(config: PartDropoutConfig, progress: float) -> float:
+    """Probability of leaving a part flow out at a share of the training in [0, 1]: it rises, stays, and ends."""
+    if progress >= config.until:
+        return 0.0
+    return config.first + (config.peak - config.first) * min(progress / config.rise, 1.0)
+
+
+def _sharpness(image: Tensor) -> Tensor:
+    """Mean square of the Laplacian over pictures `[B, 3, H, W]`."""
+    return laplacian(image.float()).square().mean()
 
 
 def _average(network: Network) -> AveragedModel:

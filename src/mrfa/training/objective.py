@@ -1,23 +1,21 @@
-"""The training objective (paper 3.4, Eq. 11 to 13), with the options of this project."""
+"""The training objective (paper 3.4, Eq. 11 to 13), with the options of this project: which losses, and how heavy each is."""
 
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mrfa.network.geometry import Conventions, RandomTransform, invert_2x2
-from mrfa.network.keypoints import Keypoints, halves
-from mrfa.network.model import Network, Output
-from mrfa.training.adversarial import PatchDiscriminator
+from mrfa.network.keypoints import halves
+from mrfa.network.model import Output
 from mrfa.training.augmentation import Pair
 from mrfa.training.config import ObjectiveConfig
-from mrfa.training.consistency import consistency_loss, frozen_keypoints
-from mrfa.training.guidance import guidance_loss, opening_loss, surround_loss
-from mrfa.training.importance import face_weights, region_weights, weighted_mean
-from mrfa.training.perceptual import load_perceptual_loss
-from mrfa.training.pyramid_loss import pyramid_loss
-from mrfa.training.sharpness_loss import sharpness_loss
+from mrfa.training.losses.adversarial import Judgement, discriminator_loss, feature_matching_loss, generator_loss
+from mrfa.training.losses.equivariance import affine_equivariance_loss, background_loss, equivariance_loss
+from mrfa.training.losses.image import pyramid_loss, sharpness_loss, warp_loss
+from mrfa.training.losses.keypoints import consistency_loss, guidance_loss, opening_loss, surround_loss
+from mrfa.training.losses.perceptual import load_perceptual_loss
+from mrfa.training.losses.regions import face_weights, region_weights
+from mrfa.training.passes import StepOutputs
 
 
 class Losses(NamedTuple):
@@ -28,12 +26,11 @@ class Losses(NamedTuple):
 
 
 class Objective(nn.Module):
-    """Image loss, both equivariance losses, and, where configured, guidance of keypoints."""
+    """Weighted losses of what a step's passes computed."""
 
     def __init__(self, config: ObjectiveConfig) -> None:
         super().__init__()
         self.config = config
-        self.discriminator = PatchDiscriminator() if config.adversarial.weight else None
         self.perceptual = load_perceptual_loss(config.vgg_weights) if config.image == "perceptual" else None
         self._pyramid_loss = pyramid_loss
 
@@ -41,18 +38,27 @@ class Objective(nn.Module):
         """Let torch.compile fuse the many small steps of the pyramid loss."""
         self._pyramid_loss = torch.compile(pyramid_loss)
 
-    def detector_loss(self, network: Network, pair: Pair) -> Losses:
-        """What the detector alone can learn: guidance and equivariance."""
-        keypoints = network.detect(torch.cat([pair.source, pair.driving]))
-        _, driving = halves(keypoints)
-        parts = self._guidance(keypoints.positions, pair)
-        parts |= self._equivariance(network, pair.driving, driving)
-        return Losses(sum(parts.values(), torch.zeros(())), parts)
+    def forward(self, outputs: StepOutputs, step: int) -> Losses:
+        """All losses at a training step; keypoint losses alone where the passes have no output."""
+        parts: dict[str, Tensor] = {}
+        if outputs.output is not None:
+            parts |= self._images(outputs.pair, outputs.output, outputs)
+        parts |= self._equivariance(outputs)
+        if outputs.output is not None and outputs.output.background is not None and outputs.background_back is not None:
+            background = background_loss(outputs.output.background, outputs.background_back)
+            parts["background"] = self.config.background_weight * background
+        if self.config.guidance.weight:
+            parts |= self._guidance(outputs)
+        if outputs.found is not None:
+            expected = halves(outputs.keypoints)[1].positions.detach()
+            parts["consistency"] = self.config.consistency_weight * consistency_loss(outputs.found, expected)
+        if outputs.judgement is not None:
+            parts |= self._adversarial(outputs.pair, outputs.judgement, step)
+        return Losses(sum(parts.values(), torch.zeros((), device=outputs.groups.device)), parts)
 
-    def forward(self, network: Network, pair: Pair, output: Output, step: int) -> Losses:
-        """All losses of a forward pass on an augmented pair, at a training step."""
-        config = self.config
-        size = (pair.driving.shape[2], pair.driving.shape[3])
+    def _images(self, pair: Pair, output: Output, outputs: StepOutputs) -> dict[str, Tensor]:
+        """Losses on the generated picture and on the warped source."""
+        config, size = self.config, _size(pair)
         weight = region_weights(pair.driving_groups, pair.found, size, config.guidance.region_weight)
         parts = {"image": config.image_weight * self._image(output.image, pair.driving, weight)}
         if config.sharpness_weight:
@@ -60,46 +66,8 @@ class Objective(nn.Module):
             short = sharpness_loss(output.image, pair.driving, face, config.sharpness_share)
             parts["sharpness"] = config.sharpness_weight * short
         if config.coarse_image_weight:
-            parts["warp"] = config.coarse_image_weight * self._warp(output, pair, weight, network.conventions)
-        parts |= self._equivariance(network, pair.driving, output.driving_keypoints)
-        if output.background is not None and network.background is not None:
-            parts["background"] = config.background_weight * self._background(network, pair, output.background)
-        if config.guidance.weight:
-            keypoints = torch.cat([output.source_keypoints.positions, output.driving_keypoints.positions])
-            parts |= self._guidance(keypoints, pair)
-        if config.consistency_weight:
-            found, expected = frozen_keypoints(network.detector, output.image), output.driving_keypoints.positions.detach()
-            parts["consistency"] = config.consistency_weight * consistency_loss(found, expected)
-        if self.discriminator is not None:
-            parts |= self._adversarial(self.discriminator, pair, output.image, step)
-        return Losses(sum(parts.values(), torch.zeros((), device=weight.device)), parts)
-
-    def _background(self, network: Network, pair: Pair, background: Tensor) -> Tensor:
-        """The background's motion there and back is none: its two maps are each other's inverse."""
-        assert network.background is not None
-        back = network.background(pair.driving, pair.source)
-        return (background @ back - torch.eye(3, device=back.device)).abs().mean()
-
-    def _guidance(self, positions: Tensor, pair: Pair) -> dict[str, Tensor]:
-        """Guidance of the keypoints of all sources, then all driving frames, `[2B, K, 2]`."""
-        config = self.config.guidance
-        groups, found = torch.cat([pair.source_groups, pair.driving_groups]), pair.found.repeat(2)
-        parts = {"guidance": config.weight * guidance_loss(positions, groups, found)}
-        if config.opening_weight:
-            parts["opening"] = config.opening_weight * opening_loss(positions, groups, found)
-        if config.surround_weight:
-            parts["surround"] = config.surround_weight * surround_loss(positions, groups, found)
-        return parts
-
-    def _adversarial(self, discriminator: PatchDiscriminator, pair: Pair, image: Tensor, step: int) -> dict[str, Tensor]:
-        config = self.config.adversarial
-        size = (image.shape[2], image.shape[3])
-        weight = face_weights(pair.driving_groups, pair.found, size, config.away_weight)
-        losses = discriminator.losses(image, pair.driving, weight)
-        parts = {"discriminator": losses.discriminator}
-        if step >= config.warmup_steps:
-            parts["adversarial"] = config.weight * losses.generator
-            parts["feature_matching"] = config.feature_weight * losses.features
+            warp = warp_loss(output, pair.source, pair.driving, weight, outputs.conventions)
+            parts["warp"] = config.coarse_image_weight * warp
         return parts
 
     def _image(self, image: Tensor, target: Tensor, weight: Tensor) -> Tensor:
@@ -107,31 +75,38 @@ class Objective(nn.Module):
             return self.perceptual(image, target)
         return self._pyramid_loss(image, target, weight, self.config.pixel_weight)
 
-    def _warp(self, output: Output, pair: Pair, weight: Tensor, conventions: Conventions) -> Tensor:
-        """L1 between the driving image and the source warped by the coarse flow and by each finer flow.
-
-        It gives the flows a direct signal, which small data sets need; what is hidden in the source is left out.
-        """
-        resize = conventions.resize
-        flows = [output.coarse.flow, *(f for f in output.motion.flows if f.shape[1] >= output.coarse.flow.shape[1])]
-        visible = torch.sigmoid(output.coarse.occlusion.detach())
-        loss = torch.zeros((), device=weight.device)
-        for flow in flows:
-            size = flow.shape[1:3]
-            source, target = resize(pair.source, size), resize(pair.driving, size)
-            importance = resize(weight, size) * (0.2 + 0.8 * resize(visible, size))
-            loss = loss + weighted_mean((conventions.sample(source, flow, padding="border") - target).abs(), importance)
-        return loss / len(flows)
-
-    def _equivariance(self, network: Network, driving: Tensor, keypoints: Keypoints) -> dict[str, Tensor]:
-        """Keypoints of a transformed picture are the transformed keypoints (Eq. 12); so are their affine maps."""
-        transform = RandomTransform.draw(len(driving), driving, network.conventions)
-        transformed = network.detect(transform.image(driving))
-        expected = transform.positions(transformed.positions)
-        parts = {"equivariance": self.config.equivariance_weight * F.l1_loss(expected, keypoints.positions)}
-        if keypoints.affine is not None and transformed.affine is not None and self.config.affine_equivariance_weight:
-            jacobian = transform.jacobian(transformed.positions)
-            product = invert_2x2(keypoints.affine) @ jacobian @ transformed.affine
-            identity = torch.eye(2, device=product.device)
-            parts["affine_equivariance"] = self.config.affine_equivariance_weight * (product - identity).abs().mean()
+    def _equivariance(self, outputs: StepOutputs) -> dict[str, Tensor]:
+        if outputs.transform is None or outputs.transformed is None:
+            return {}
+        config, parts = self.config, {}
+        arguments = (halves(outputs.keypoints)[1], outputs.transformed, outputs.transform)
+        if config.equivariance_weight:
+            parts["equivariance"] = config.equivariance_weight * equivariance_loss(*arguments)
+        if config.affine_equivariance_weight and outputs.transformed.affine is not None:
+            parts["affine_equivariance"] = config.affine_equivariance_weight * affine_equivariance_loss(*arguments)
         return parts
+
+    def _guidance(self, outputs: StepOutputs) -> dict[str, Tensor]:
+        config, found = self.config.guidance, outputs.pair.found.repeat(2)
+        arguments = (outputs.keypoints.positions, outputs.groups, found)
+        parts = {"guidance": config.weight * guidance_loss(*arguments)}
+        if config.opening_weight:
+            parts["opening"] = config.opening_weight * opening_loss(*arguments)
+        if config.surround_weight:
+            parts["surround"] = config.surround_weight * surround_loss(*arguments)
+        return parts
+
+    def _adversarial(self, pair: Pair, judgement: Judgement, step: int) -> dict[str, Tensor]:
+        config = self.config.adversarial
+        weight = face_weights(pair.driving_groups, pair.found, _size(pair), config.away_weight)
+        parts = {"discriminator": discriminator_loss(judgement, weight)}
+        if step < config.warmup_steps:
+            return parts
+        parts["adversarial"] = config.weight * generator_loss(judgement, weight)
+        if config.feature_weight:
+            parts["feature_matching"] = config.feature_weight * feature_matching_loss(judgement, weight)
+        return parts
+
+
+def _size(pair: Pair) -> tuple[int, int]:
+    return pair.driving.shape[2], pair.driving.shape[3]

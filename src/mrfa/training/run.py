@@ -1,13 +1,13 @@
 """`mrfa train`: prepare the data, build the run, fit, and write a model folder."""
 
-import os
 import time
+from functools import partial
 from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 from rich.progress import Progress
 
@@ -15,7 +15,8 @@ from mrfa.data.packed import unpack_clips
 from mrfa.data.prepared import PreparedClip, prepare_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
-from mrfa.training.callbacks import ImagesPerSecond, ModelFolder, PictureGrid, TimeLimit
+from mrfa.processes import Processes, launch
+from mrfa.training.callbacks import Checkpoints, ImagesPerSecond, PictureGrid
 from mrfa.training.compact import read_compact, write_compact
 from mrfa.training.config import Config
 from mrfa.training.module import TrainingModule
@@ -39,7 +40,7 @@ def train(
     time_limit: float | None = None,
     compact: bool = False,
 ) -> Path:
-    """Train a model.
+    """Train a model, on all devices of this machine or as one of the processes that torchrun started.
 
     Args:
         config: network and training settings.
@@ -61,31 +62,44 @@ def train(
     Raises:
         InputError: unusable data, nothing to resume, an existing run without `resume`, or a loss that is not finite.
     """
+    arguments = locals()
+    devices = torch.cuda.device_count()
+    if devices > 1 and not Processes.started():
+        return launch(devices, partial(train, **arguments))
+    processes = Processes.join()
     end = None if time_limit is None else time.monotonic() + time_limit * 60
     last, parts = output / "checkpoints" / "last.ckpt", output / "compact"
-    if resume and not last.is_file() and any(parts.glob("part-*")):
-        read_compact(parts, last, averaged=config.training.average > 0)
-    if resume and not last.is_file():
-        raise InputError(f"nothing to resume: there is no {last}")
-    if last.is_file() and not resume:
-        raise InputError(f"{output} holds a run already: add --resume to go on, or give another --output")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write to {output}: {error.strerror}") from None
+    if processes.rank == 0:
+        _check_output(output, resume, averaged=config.training.average > 0)
+    processes.wait()
     L.seed_everything(config.training.seed, workers=True)
     torch.set_float32_matmul_precision("high")
     network, objective = _build(config, init), Objective(config.training.objective)
     cache = cache or output / "cache"
-    clips = _prepare(data, cache, config)
-    pairs = PairData(config.training, clips, _prepare(validation, cache, config) if validation else None)
+    clips = _prepare(data, cache, config, processes)
+    pairs = PairData(config.training, clips, _prepare(validation, cache, config, processes) if validation else None)
     module = TrainingModule(network, objective, config, total_steps=pairs.total_steps, output=output)
-    trainer = _trainer(config, output, pairs, checkpoint_every, end)
+    trainer = _trainer(config, output, pairs, processes, checkpoint_every, end)
     # weights_only: a checkpoint is read without running any code from it.
     trainer.fit(module, pairs, ckpt_path=last if resume else None, weights_only=True)
-    if compact and last.is_file():
+    if compact and processes.rank == 0:
         write_compact(last, parts)
     return output / "model"
+
+
+def _check_output(output: Path, resume: bool, *, averaged: bool) -> None:
+    """Make the folder of a new run, or see that there is something to resume."""
+    last, parts = output / "checkpoints" / "last.ckpt", output / "compact"
+    if last.is_file() and not resume:
+        raise InputError(f"{output} holds a run already: add --resume to go on, or give another --output")
+    try:
+        last.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write to {output}: {error.strerror}") from None
+    if resume and not last.is_file() and any(parts.glob("part-*")):
+        read_compact(parts, last, averaged=averaged)
+    if resume and not last.is_file():
+        raise InputError(f"nothing to resume: there is no {last}")
 
 
 def _build(config: Config, init: str | None) -> Network:
@@ -115,18 +129,18 @@ def _modules(keys: set[str]) -> str:
     return ", ".join(sorted({key.rpartition(".")[0] for key in keys}))
 
 
-def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
-    console = Console(stderr=True)
+def _prepare(root: Path, cache: Path, config: Config, processes: Processes) -> list[PreparedClip]:
+    console = Console(stderr=True, quiet=processes.rank > 0)
     if root.is_file():
-        return unpack_clips(root, cache)
-    guidance = config.training.objective.guidance
+        return unpack_clips(root, cache, processes=processes)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"preparing {root}", total=None)
         clips, problems = prepare_clips(
             root,
             cache,
             size=max(STORED_SIZE, config.training.image_size),
-            landmarks=guidance.weight > 0 or guidance.region_weight > 1,
+            landmarks=config.training.objective.needs_landmarks,
+            processes=processes,
             progress=lambda done, total: progress.update(task, completed=done, total=total),
         )
     for problem in problems:
@@ -136,39 +150,40 @@ def _prepare(root: Path, cache: Path, config: Config) -> list[PreparedClip]:
     return clips
 
 
-def _trainer(config: Config, output: Path, pairs: PairData, checkpoint_every: int, end: float | None) -> L.Trainer:
+def _trainer(
+    config: Config, output: Path, pairs: PairData, processes: Processes, checkpoint_every: int, end: float | None
+) -> L.Trainer:
+    distributed, validated = processes.count > 1, pairs.validation_clips is not None
     callbacks: list[Callback] = [
-        ModelCheckpoint(
-            output / "checkpoints",
-            every_n_train_steps=checkpoint_every,
-            save_top_k=0,
-            save_last=True,
-            enable_version_counter=False,
-        ),
-        ModelFolder(config, output / "model", every=checkpoint_every),
-        PictureGrid(every=checkpoint_every),
+        Checkpoints(config, output / "checkpoints" / "last.ckpt", output / "model", every=checkpoint_every, end=end),
         ImagesPerSecond(config.training.batch_size),
         LearningRateMonitor(),
         TQDMProgressBar(refresh_rate=20),
     ]
-    if end is not None:
-        callbacks.insert(0, TimeLimit(end))
-    distributed = int(os.environ.get("WORLD_SIZE", "1")) > 1 or torch.cuda.device_count() > 1
+    logger: Logger
+    try:
+        logger = TensorBoardLogger(output, name="", version="logs")
+        callbacks.append(PictureGrid(logger, every=checkpoint_every))
+    except ModuleNotFoundError:
+        logger = CSVLogger(output, name="", version="logs")
     return L.Trainer(
         max_steps=pairs.total_steps,
         precision=config.training.precision,
         gradient_clip_val=config.training.gradient_clip,
         callbacks=callbacks,
-        logger=TensorBoardLogger(output, name="", version="logs"),
+        logger=logger,
         log_every_n_steps=20,
-        val_check_interval=checkpoint_every if pairs.validation_clips else None,
-        check_val_every_n_epoch=None if pairs.validation_clips else 1,
+        val_check_interval=checkpoint_every if validated else None,
+        check_val_every_n_epoch=None if validated else 1,
         num_sanity_val_steps=0,
+        limit_val_batches=1.0 if validated else 0,
+        enable_checkpointing=False,
         enable_model_summary=False,
-        limit_val_batches=1.0 if pairs.validation_clips else 0,
         use_distributed_sampler=False,
-        sync_batchnorm=distributed,
-        benchmark=torch.cuda.is_available(),
+        devices=processes.local_count,
+        num_nodes=processes.count // processes.local_count,
         strategy="ddp_find_unused_parameters_true" if distributed else "auto",
+        sync_batchnorm=distributed and torch.cuda.is_available(),
+        benchmark=torch.cuda.is_available(),
         default_root_dir=output,
     )

@@ -1,11 +1,13 @@
-"""Where losses look: the importance of each place of a picture, and the mean that heeds it."""
+"""Where losses look: the importance of each place of a picture, and the mean that heeds it.
+
+Landmark groups are half-pixel normalised here, whatever the network's coordinates are.
+"""
 
 import torch
 from torch import Tensor
 
 from mrfa.data.guidance import GROUP_INDEX
 from mrfa.network.geometry import HALF_PIXEL
-from mrfa.training.guidance import middle_and_up
 
 
 def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
@@ -15,7 +17,14 @@ def weighted_mean(value: Tensor, weight: Tensor) -> Tensor:
 
 
 def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight: float) -> Tensor:
-    """Importance of each pixel `[B, 1, H, W]`: `weight` around eyes and lips, 1 elsewhere, smooth between."""
+    """Importance of each pixel `[B, 1, H, W]`: `weight` around eyes and lips, 1 elsewhere, smooth between.
+
+    Args:
+        groups: `[B, G, 2]`, half-pixel normalised.
+        found: `[B]`, whether the groups are to be believed.
+        size: (H, W).
+        weight: at least 1.
+    """
     maps = torch.ones(len(groups), 1, *size, device=groups.device)
     if weight <= 1:
         return maps
@@ -33,10 +42,23 @@ def region_weights(groups: Tensor, found: Tensor, size: tuple[int, int], weight:
 
 
 def face_weights(groups: Tensor, found: Tensor, size: tuple[int, int], away: float) -> Tensor:
-    """Importance of each pixel `[B, 1, H, W]`: 1 on the face, `away` far from it and where no face was found, smooth between."""
+    """Importance of each pixel `[B, 1, H, W]`: 1 on the face, `away` far from it and where no face was found, smooth between.
+
+    Args:
+        groups: `[B, G, 2]`, half-pixel normalised.
+        found: `[B]`, whether the groups are to be believed.
+        size: (H, W).
+        away: in [0, 1].
+    """
     middle, up = middle_and_up(groups)
     face = _bump(HALF_PIXEL.grid(*size, groups), middle, up) * found.view(-1, 1, 1)
     return (away + (1 - away) * face)[:, None]
+
+
+def middle_and_up(groups: Tensor) -> tuple[Tensor, Tensor]:
+    """The middle between forehead and chin, and the way from chin to forehead, which is as long as the face: both `[B, 2]`."""
+    forehead, chin = groups[:, GROUP_INDEX["forehead"]], groups[:, GROUP_INDEX["chin"]]
+    return (forehead + chin) / 2, forehead - chin
 
 
 def _blob(groups: Tensor, grid: Tensor, ends: tuple[str, str]) -> Tensor:

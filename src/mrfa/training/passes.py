@@ -1,0 +1,108 @@
+"""The passes of one training step through the network: all that the configured losses need, and no more."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mrfa.network.geometry import Conventions
+from mrfa.network.keypoints import Keypoints
+from mrfa.network.model import Network, Output
+from mrfa.training.augmentation import Pair
+from mrfa.training.config import ObjectiveConfig
+from mrfa.training.losses.adversarial import Judgement, PatchDiscriminator
+from mrfa.training.losses.equivariance import RandomTransform
+
+
+class StepOutputs(NamedTuple):
+    """What the passes of a step computed; the losses are functions of it. None: no configured loss needs it.
+
+    Attributes:
+        pair: the augmented batch, with half-pixel normalised landmark groups.
+        keypoints: of all sources, then of all driving pictures, positions `[2B, K, 2]`.
+        groups: landmark groups of the same pictures `[2B, G, 2]`, normalised in the network's coordinates.
+        conventions: of the network.
+        output: of the network; None while the detector learns alone.
+        transform: of the driving picture.
+        transformed: keypoints of the transformed driving picture.
+        background_back: affine map of the background of the exchanged pair, `[B, 3, 3]`.
+        found: positions that the detector, held still, finds on the generated picture, `[B, K, 2]`.
+        judgement: of the discriminator on the generated and the driving picture.
+    """
+
+    pair: Pair
+    keypoints: Keypoints
+    groups: Tensor
+    conventions: Conventions
+    output: Output | None = None
+    transform: RandomTransform | None = None
+    transformed: Keypoints | None = None
+    background_back: Tensor | None = None
+    found: Tensor | None = None
+    judgement: Judgement | None = None
+
+
+def detector_passes(network: Network, pair: Pair, config: ObjectiveConfig) -> StepOutputs:
+    """Passes of a step in which the detector learns alone."""
+    keypoints = network.detect(torch.cat([pair.source, pair.driving]))
+    transform, transformed = _transformed(network, pair, config)
+    return StepOutputs(
+        pair=pair,
+        keypoints=keypoints,
+        groups=_groups(network, pair),
+        conventions=network.conventions,
+        transform=transform,
+        transformed=transformed,
+    )
+
+
+def all_passes(network: Network, discriminator: PatchDiscriminator | None, pair: Pair, config: ObjectiveConfig) -> StepOutputs:
+    """Passes of a step in which everything learns."""
+    output = network(pair.source, pair.driving)
+    transform, transformed = _transformed(network, pair, config)
+    back = None
+    if network.background is not None and output.background is not None and config.background_weight:
+        back = network.background(pair.driving, pair.source)
+    return StepOutputs(
+        pair=pair,
+        keypoints=_joined(output.source_keypoints, output.driving_keypoints),
+        groups=_groups(network, pair),
+        conventions=network.conventions,
+        output=output,
+        transform=transform,
+        transformed=transformed,
+        background_back=back,
+        found=frozen_keypoints(network.detector, output.image) if config.consistency_weight else None,
+        judgement=None if discriminator is None else discriminator.judge(output.image, pair.driving),
+    )
+
+
+def frozen_keypoints(detector: nn.Module, image: Tensor) -> Tensor:
+    """Positions `[B, K, 2]`, normalised, with gradients for the picture `[B, 3, H, W]` alone.
+
+    Neither the weights nor the running statistics of the detector are touched.
+    """
+    weights = {name: value.detach() for name, value in detector.named_parameters()}
+    buffers = {name: value.clone() for name, value in detector.named_buffers()}
+    return functional_call(detector, weights | buffers, (image,)).positions
+
+
+def _transformed(network: Network, pair: Pair, config: ObjectiveConfig) -> tuple[RandomTransform | None, Keypoints | None]:
+    if not (config.equivariance_weight or config.affine_equivariance_weight):
+        return None, None
+    transform = RandomTransform.draw(len(pair.driving), pair.driving, network.conventions)
+    return transform, network.detect(transform.image(pair.driving))
+
+
+def _groups(network: Network, pair: Pair) -> Tensor:
+    size = pair.driving.shape[2:]
+    return network.conventions.from_half_pixel(torch.cat([pair.source_groups, pair.driving_groups]), size)
+
+
+def _joined(first: Keypoints, second: Keypoints) -> Keypoints:
+    """Keypoints of two batches as one; the inverse of `halves`."""
+    positions = torch.cat([first.positions, second.positions])
+    if first.affine is None or second.affine is None:
+        return Keypoints(positions, None)
+    return Keypoints(positions, torch.cat([first.affine, second.affine]))

@@ -1,0 +1,100 @@
+"""Pairs of frames: who is drawn, that frames keep their landmarks, and that processes share the work."""
+
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("lightning")
+
+from mrfa.data.guidance import GROUPS
+from mrfa.data.prepared import PreparedClip, write_prepared
+from mrfa.training.config import TrainingConfig
+from mrfa.training.pairs import PairData, PairDataset, PairDraw, PairNumbers, ResidentPairs
+
+
+def _clip(folder: Path, name: str, frames: int, *, size: int = 32, found: bool = True) -> PreparedClip:
+    """A clip whose grey and whose landmarks say the number of the frame: 10 levels and 0.01 a frame."""
+    images = np.stack([np.full((size, size, 3), 10 * number, np.uint8) for number in range(frames)])
+    groups = np.stack([np.full((GROUPS, 2), 0.01 * number, np.float32) for number in range(frames)])
+    path = folder / f"{name}.safetensors"
+    write_prepared(path, images, groups, np.full(frames, found))
+    return PreparedClip(path, name, name.partition("_")[0], frames)
+
+
+def test_frames_come_with_their_own_landmarks(tmp_path: Path) -> None:
+    dataset = PairDataset([_clip(tmp_path, "anna_0", 20)], size=32, seed=3)
+    for number in range(20):
+        pair = dataset[number]
+        frames = [round(float(pair[f"{which}_groups"][0, 0]) / 0.01) for which in ("source", "driving")]
+        assert frames[0] != frames[1] and pair["found"]
+        for which, frame in zip(("source", "driving"), frames, strict=True):
+            assert pair[which].shape == (3, 32, 32) and abs(int(pair[which][0, 0, 0]) - 10 * frame) <= 2
+
+
+def test_pair_is_believed_where_both_frames_show_a_face(tmp_path: Path) -> None:
+    clip = _clip(tmp_path, "anna_0", 2)
+    images, groups = np.zeros((2, 32, 32, 3), np.uint8), np.zeros((2, GROUPS, 2), np.float32)
+    write_prepared(clip.path, images, groups, np.array([True, False]))
+    resident = ResidentPairs([clip], size=32, seed=0, batch=2, device=torch.device("cpu"))
+    assert not PairDataset([clip], size=32, seed=0)[0]["found"] and not resident[0]["found"].any()
+
+
+def test_identities_are_drawn_alike_however_many_clips_they_have(tmp_path: Path) -> None:
+    clips = [PreparedClip(tmp_path, f"anna_{number}", "anna", 9) for number in range(9)] + [PreparedClip(tmp_path, "b", "ben", 9)]
+    draw = PairDraw(clips, seed=0)
+    drawn = [draw(number) for number in range(1000)]
+    assert 430 < sum(number == 9 for number, _ in drawn) < 570
+    assert all(a != b and 0 <= a < 9 and 0 <= b < 9 for _, (a, b) in drawn)
+    assert len(Counter(number for number, _ in drawn)) == 10
+    assert drawn[:20] != [PairDraw(clips, seed=1)(number) for number in range(20)]
+    assert drawn[:20] == [PairDraw(clips, seed=0)(number) for number in range(20)]
+
+
+def test_resident_batches_are_those_of_the_data_set(tmp_path: Path) -> None:
+    clips = [_clip(tmp_path, "anna_0", 5), _clip(tmp_path, "ben_0", 7)]
+    dataset = PairDataset(clips, size=24, seed=4)
+    resident: Any = ResidentPairs(clips, size=24, seed=4, batch=3, device=torch.device("cpu"))
+    for key, value in resident[2].items():
+        assert (value.numpy() == np.stack([dataset[number][key] for number in (6, 7, 8)])).all()
+
+
+def test_pictures_are_enlarged_smoothly(tmp_path: Path) -> None:
+    clip = _clip(tmp_path, "anna_0", 2, size=32)
+    picture = np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)
+    write_prepared(clip.path, np.stack([picture, picture]), None, None)
+    stored = PairDataset([clip], size=32, seed=0)[0]["source"].transpose(1, 2, 0)
+    for size, how in ((64, cv2.INTER_CUBIC), (16, cv2.INTER_AREA)):
+        got = PairDataset([clip], size=size, seed=0)[0]["source"].transpose(1, 2, 0)
+        assert (got == cv2.resize(stored, (size, size), interpolation=how)).all()
+
+
+def _numbers(rank: int, count: int, *, step: int = 0, steps: int = 5, per_step: int = 6) -> list[int]:
+    trainer: Any = SimpleNamespace(global_step=step, global_rank=rank, world_size=count)
+    numbers = PairNumbers(trainer, steps=steps, per_step=per_step)
+    assert len(numbers) == steps * per_step // count
+    return list(numbers)
+
+
+def test_processes_share_the_pairs_of_a_step() -> None:
+    assert _numbers(0, 1) == list(range(30))
+    shares = [_numbers(rank, 3) for rank in range(3)]
+    assert sorted(number for share in shares for number in share) == list(range(30))
+    for step in range(5):
+        drawn = [number for share in shares for number in share[2 * step : 2 * step + 2]]
+        assert sorted(drawn) == list(range(6 * step, 6 * step + 6))
+
+
+def test_resumed_numbers_go_on() -> None:
+    assert _numbers(1, 2, step=3) == _numbers(1, 2)[9:]
+
+
+def test_epochs_count_pairs_of_identities(tmp_path: Path) -> None:
+    clips = [PreparedClip(tmp_path, name, name[0], 9) for name in ("a0", "a1", "b0")]
+    assert PairData(TrainingConfig(epochs=10, pairs_per_identity=8, batch_size=4), clips, None).total_steps == 40
+    assert PairData(TrainingConfig(steps=7), clips, None).total_steps == 7
