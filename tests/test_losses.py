@@ -54,6 +54,24 @@ def test_pixel_weight_adds_plain_l1() -> None:
     assert float(more) == pytest.approx(2 * float((image - target).abs().mean()), rel=1e-4)
 
 
+def test_pyramid_loss_of_one_colour_is_its_l1_twice_and_its_similarity() -> None:
+    """No band sees a constant difference; plain L1 and the pyramid's top do, and so does structural similarity."""
+    image, weight = torch.full((1, 3, 32, 32), 0.2), torch.ones(1, 1, 32, 32)
+    similarity = (2 * 0.2 * 0.6 + 0.01**2) / (0.2**2 + 0.6**2 + 0.01**2)
+    expected = 3 * 0.4 + 0.15 * (1 - similarity) + 0.4
+    assert float(pyramid_loss(image, image + 0.4, weight, 3.0)) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("period", [2, 4, 8, 16])
+def test_pyramid_loss_sees_stripes_of_every_width_in_one_band(period: int) -> None:
+    """Narrow ones weigh as much as wide ones, and both more than in plain L1 alone."""
+    image, weight = torch.full((1, 3, 64, 64), 0.5), torch.ones(1, 1, 64, 64)
+    stripes = 0.1 * torch.where(torch.arange(64) % period < period // 2, 1.0, -1.0)
+    bands = float(pyramid_loss(image + stripes, image, weight) - pyramid_loss(image + stripes, image, weight, 0.0))
+    assert bands == pytest.approx(0.1, rel=1e-4)
+    assert float(pyramid_loss(image + stripes, image, weight, 0.0)) > 0.09
+
+
 def test_sharpness_loss_asks_for_a_share_and_no_more() -> None:
     torch.manual_seed(0)
     target = torch.rand(2, 3, 32, 32)

@@ -14,6 +14,7 @@ pytest.importorskip("lightning")
 
 from mrfa.data.guidance import GROUPS
 from mrfa.data.prepared import PreparedClip, write_prepared
+from mrfa.errors import InputError
 from mrfa.training.config import TrainingConfig
 from mrfa.training.pairs import PairData, PairDataset, PairDraw, PairNumbers, ResidentPairs
 
@@ -98,3 +99,18 @@ def test_epochs_count_pairs_of_identities(tmp_path: Path) -> None:
     clips = [PreparedClip(tmp_path, name, name[0], 9) for name in ("a0", "a1", "b0")]
     assert PairData(TrainingConfig(epochs=10, pairs_per_identity=8, batch_size=4), clips, None).total_steps == 40
     assert PairData(TrainingConfig(steps=7), clips, None).total_steps == 7
+
+
+def test_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
+    data = PairData(TrainingConfig(steps=1, batch_size=6, workers=0), [_clip(tmp_path, "anna_0", 3)], None)
+    data.trainer = SimpleNamespace(world_size=4)  # type: ignore[assignment]
+    with pytest.raises(InputError, match="batch_size=6 must be a multiple of the 4 processes"):
+        data.train_dataloader()
+
+
+def test_validation_pairs_are_always_the_same(tmp_path: Path) -> None:
+    clips = [_clip(tmp_path, "anna_0", 9), _clip(tmp_path, "ben_0", 9)]
+    sets = [PairData(TrainingConfig(image_size=64, workers=0, seed=seed), clips, clips) for seed in (0, 1)]
+    first, second = (list(data.val_dataloader()[0]) for data in sets)
+    assert sum(len(batch["source"]) for batch in first) == PairData.VALIDATION_PAIRS
+    assert all(torch.equal(a["source_groups"], b["source_groups"]) for a, b in zip(first, second, strict=True))

@@ -1,13 +1,12 @@
 """Prepared and packed clips: what is kept, what is noticed, and what one bad clip may do."""
 
-import json
 import os
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-from conftest import write_clip
+from conftest import packed_file, write_clip
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
@@ -19,18 +18,6 @@ from mrfa.data.packed import pack_clips, unpack_clips
 from mrfa.data.prepared import prepare_clips, read_frames
 from mrfa.errors import InputError
 from mrfa.processes import Processes
-
-
-def _packed(path: Path, videos: dict[str, Path], *, frames: int = 6, **metadata: str) -> Path:
-    """A packed file as `pack_clips` writes it, without the search for landmarks."""
-    tensors = {}
-    for name, video in videos.items():
-        tensors[f"video/{name}"] = np.frombuffer(video.read_bytes(), np.uint8)
-        tensors[f"groups/{name}"] = np.full((frames, GROUPS, 2), 0.25, np.float16)
-        tensors[f"found/{name}"] = np.ones(frames, bool)
-    identities = json.dumps({name: name.rpartition("_")[0] for name in videos})
-    save_file(tensors, path, metadata={"format": "2", "size": "64", "identities": identities} | metadata)
-    return path
 
 
 def test_broken_clip_is_reported_and_skipped(tmp_path: Path) -> None:
@@ -132,19 +119,19 @@ def test_packed_clips_of_one_name_stay_apart(tmp_path: Path) -> None:
 
 def test_unpacked_clips_are_kept_until_the_packed_file_changes(clips: Path, tmp_path: Path) -> None:
     packed, cache = tmp_path / "packed.safetensors", tmp_path / "cache"
-    _packed(packed, {"anna_0": clips / "anna_0.mp4"})
+    packed_file(packed, {"anna_0": clips / "anna_0.mp4"})
     first = unpack_clips(packed, cache)
     written = first[0].path.stat().st_mtime_ns
     assert unpack_clips(packed, cache) == first and first[0].path.stat().st_mtime_ns == written
     frames = read_frames(first[0], [0, 5])
     assert frames.found.all() and (frames.groups == 0.25).all()
-    _packed(packed, {"anna_0": clips / "ben_0.mp4"})
+    packed_file(packed, {"anna_0": clips / "ben_0.mp4"})
     other = unpack_clips(packed, cache)
     assert read_frames(other[0], [0]).images[0, 0, 63, 0] > 120 > read_frames(first[0], [0]).images[0, 0, 63, 0]
 
 
 def test_older_packed_files_are_refused(clips: Path, tmp_path: Path) -> None:
-    packed = _packed(tmp_path / "old.safetensors", {"anna_0": clips / "anna_0.mp4"}, format="1")
+    packed = packed_file(tmp_path / "old.safetensors", {"anna_0": clips / "anna_0.mp4"}, format="1")
     with pytest.raises(InputError, match="pack the clips again"):
         unpack_clips(packed, tmp_path / "cache")
     save_file(load_file(packed), packed, metadata={"identities": '{"anna_0": "anna"}'})
@@ -163,19 +150,19 @@ def test_older_packed_files_are_refused(clips: Path, tmp_path: Path) -> None:
     ],
 )
 def test_packed_files_that_lie(clips: Path, tmp_path: Path, metadata: dict[str, str], message: str) -> None:
-    packed = _packed(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4"}, **metadata)
+    packed = packed_file(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4"}, **metadata)
     with pytest.raises(InputError, match=message):
         unpack_clips(packed, tmp_path / "cache")
 
 
 def test_packed_clips_that_are_damaged(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"no video")
-    packed = _packed(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4", "bad_0": tmp_path / "bad.mp4"})
+    packed = packed_file(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4", "bad_0": tmp_path / "bad.mp4"})
     with pytest.raises(InputError, match="the clip bad_0 is damaged"):
         unpack_clips(packed, tmp_path / "cache")
 
 
 def test_names_in_a_packed_file_lead_nowhere_else(clips: Path, tmp_path: Path) -> None:
-    packed = _packed(tmp_path / "packed.safetensors", {"../../escaped_0": clips / "anna_0.mp4"})
+    packed = packed_file(tmp_path / "packed.safetensors", {"../../escaped_0": clips / "anna_0.mp4"})
     unpacked = unpack_clips(packed, tmp_path / "a" / "cache")
     assert unpacked[0].path.parent == tmp_path / "a" / "cache" and unpacked[0].frames == 6

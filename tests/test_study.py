@@ -14,6 +14,7 @@ from benchmarks.study.differences import differences
 from benchmarks.study.plan import load_study, plan_runs
 from benchmarks.study.run import run_study
 from mrfa.errors import InputError
+from mrfa.processes import Processes
 from mrfa.training.config import load_config
 
 
@@ -138,3 +139,9 @@ def test_documented_study_has_the_papers_rows() -> None:
         assert run.config.training.part_dropout == paper.training.part_dropout
     # One budget, whatever the variant.
     assert len({(run.config.training.steps, run.config.training.batch_size) for run in runs}) == 1
+
+
+def test_study_starts_its_processes_itself(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Processes, "started", lambda: True)
+    with pytest.raises(InputError, match="without torchrun"):
+        run_study(load_study(_file(tmp_path)), data=clips, test=clips, output=tmp_path / "out")

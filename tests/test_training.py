@@ -1,5 +1,7 @@
 """Whole training runs of a few steps on tiny clips."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,13 @@ from safetensors.torch import load_file
 
 L = pytest.importorskip("lightning")
 
-from conftest import TINY
+from conftest import TINY, packed_file
 
 from mrfa.data.packed import pack_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.training.callbacks import Checkpoints
+from mrfa.training.compact import read_compact
 from mrfa.training.config import Config, load_config
 from mrfa.training.run import train
 from mrfa.weights import load_model
@@ -60,6 +63,12 @@ def test_run_goes_on_from_small_files(clips: Path, tmp_path: Path) -> None:
     train(config, data=clips, output=run, checkpoint_every=3, time_limit=1e-6, compact=True)
     before = _checkpoint(run)
     (run / "checkpoints" / "last.ckpt").unlink()
+    read_compact(run / "compact", tmp_path / "whole.ckpt", averaged=True)
+    whole = torch.load(tmp_path / "whole.ckpt", weights_only=True)["state_dict"]
+    assert whole.keys() == before["state_dict"].keys()
+    name = "encoder.first.0.weight"
+    assert torch.equal(whole[f"network.{name}"], before["state_dict"][f"network.{name}"].half().float())
+    assert torch.equal(whole[f"averaged.module.{name}"], whole[f"network.{name}"])
     assert sum(part.stat().st_size for part in (run / "compact").iterdir()) < 0.4 * _bytes(before)
     train(config, data=clips, output=run, checkpoint_every=3, resume=True, compact=True)
     after = _checkpoint(run)
@@ -204,3 +213,18 @@ def test_loss_that_is_not_finite_stops_with_the_batch_saved(clips: Path, tmp_pat
         train(config, data=clips, output=tmp_path / "run")
     saved = load_file(next((tmp_path / "run").glob("not-finite-*.safetensors")))
     assert saved["source"].shape == (2, 3, 64, 64)
+
+
+def test_packed_data_needs_neither_video_nor_landmark_libraries(clips: Path, tmp_path: Path) -> None:
+    """Training machines may have no PyAV and no mediapipe."""
+    packed = packed_file(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4"})
+    code = f"""
+import sys
+sys.modules |= dict.fromkeys(("av", "mediapipe", "mediapipe.python"))
+import mrfa.training.run
+from pathlib import Path
+from mrfa.data.packed import unpack_clips
+print(unpack_clips(Path({str(packed)!r}), Path({str(tmp_path)!r}))[0].frames)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.stdout.split() == ["6"], result.stderr

@@ -1,6 +1,7 @@
 """Every training preset of the paper runs, and its settings do what they say."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from conftest import TINY, tiny_preset
 
 from mrfa.backbones import feature_layers
 from mrfa.config import preset_names
+from mrfa.data.guidance import GROUPS
 from mrfa.network.model import Network
 from mrfa.training.config import ObjectiveConfig, PartDropoutConfig, load_config
 from mrfa.training.module import TrainingModule, part_dropout
@@ -145,3 +147,42 @@ def test_only_frozen_weights_are_left_out_of_the_optimiser(tmp_path: Path, vgg_f
     learned = {id(p) for group in module.configure_optimizers()["optimizer"].param_groups for p in group["params"]}
     assert module.discriminator is not None
     assert learned == {id(p) for part in (module.network, module.discriminator) for p in part.parameters()}
+
+
+def test_resumed_schedule_is_that_of_the_configuration(tmp_path: Path) -> None:
+    module = _module("voxceleb1-affine", tmp_path)
+    checkpoint: dict[str, Any] = {"lr_schedulers": [{"milestones": {60: 1, 90: 1}, "last_epoch": 5}]}
+    module.on_load_checkpoint(checkpoint)
+    assert checkpoint["lr_schedulers"] == [{"milestones": {6: 1, 9: 1}, "last_epoch": 5}]
+
+
+def test_validation_measures_against_repeating_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    config = load_config("small", TINY | {"training.average": 0})
+    module = TrainingModule(
+        Network(config.network).eval(), Objective(config.training.objective), config, total_steps=10, output=tmp_path
+    )
+    images, groups = torch.randint(0, 256, (2, 2, 3, 64, 64)).to(torch.uint8), torch.rand(2, 2, GROUPS, 2) - 0.5
+    batch: Any = {
+        "source": images[0],
+        "driving": images[1],
+        "source_groups": groups[0],
+        "driving_groups": groups[1],
+        "found": torch.tensor([True, False]),
+    }
+    with torch.no_grad():
+        output = module.network(images[0] / 255, images[1] / 255)
+    # Half way from the source to the driving frame; the first picture's keypoints three and four pixels of 256 away.
+    positions = output.driving_keypoints.positions.clone()
+    away = torch.tensor([3.0, 4.0]) / 128
+    positions[:, :GROUPS] = module.network.conventions.from_half_pixel(groups[1] + away, (64, 64))
+    keypoints = output.driving_keypoints._replace(positions=positions)
+    output = output._replace(image=(images[0] / 255 + images[1] / 255) / 2, driving_keypoints=keypoints)
+    logged: dict[str, float] = {}
+    monkeypatch.setattr(module.network, "forward", lambda source, driving: output)
+    monkeypatch.setattr(module, "log", lambda name, value, **unused: logged.update({name: float(value)}))
+    module.validation_step(batch, 0)
+    assert logged["validation/picture"] == pytest.approx(0.5, rel=1e-4)
+    assert logged["validation/eyes_and_lips"] == pytest.approx(0.5, rel=1e-4)
+    assert logged["validation/keypoint_px_of_256"] == pytest.approx(5, rel=1e-3)
+    assert 0.2 < logged["validation/sharpness"] < 0.8

@@ -11,6 +11,7 @@ from benchmarks.study.plan import Run, Study, plan_runs
 from benchmarks.study.report import write_reports
 from mrfa.errors import InputError
 from mrfa.evaluation.evaluate import evaluate
+from mrfa.processes import Processes
 from mrfa.training.config import load_config
 from mrfa.training.run import train
 
@@ -47,6 +48,8 @@ def run_study(
     Raises:
         InputError: unusable data or settings, or a run in `output` that was trained with other settings.
     """
+    if Processes.started():
+        raise InputError("a study uses all devices of this machine by itself: call it without torchrun")
     runs = plan_runs(study)
     for run in runs:
         _check_same_settings(output / run.name, run)

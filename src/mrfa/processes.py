@@ -102,6 +102,7 @@ def launch(count: int, function: Callable[..., T], *arguments: Any) -> T:
     Raises:
         InputError: of the first process that raised one.
     """
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -124,6 +125,8 @@ def launch(count: int, function: Callable[..., T], *arguments: Any) -> T:
             if not messages:
                 raise
             raise InputError(messages[0]) from None
+        except SignalException:
+            raise KeyboardInterrupt from None
     return results[0]
 
 
