@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from mrfa.cli import app
 from mrfa.data.images import read_image
 from mrfa.data.landmarks import FaceLandmarker, eye_opening, mouth_opening
+from mrfa.training.config import load_config
 from mrfa.weights import find_model, load_model
 
 LIMIT_MB = 16
@@ -50,15 +51,20 @@ def test_demo_moves_head_lips_and_lids(tmp_path: Path) -> None:
 
 def test_better_than_the_coarse_motion_on_people_never_seen(faces: Path, tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
-    target = tmp_path / "figures.json"
-    arguments = ["--data", str(faces / "test"), "--clips", "8", "--frames-per-clip", "3", "--output", str(target)]
-    result = CliRunner().invoke(app, ["evaluate", "reconstruction", "small", *arguments])
+    arguments = ["--data", str(faces / "test"), "--clips", "8", "--frames-per-clip", "3", "--folder", str(tmp_path)]
+    result = CliRunner().invoke(app, ["evaluate", "small", *arguments, "--metrics", "L1,face L1,AKD (mediapipe)"])
     assert result.exit_code == 0, result.output
-    figures = json.loads(target.read_text())["means"]
-    for metric, limit in {"l1": 0.6, "l1_face": 0.5, "akd": 0.2}.items():
-        refined, coarse, repeated = (figures[m][metric] for m in ("result", "coarse", "source"))
+    figures = json.loads((tmp_path / "summary.json").read_text())["methods"]
+    for metric, limit in {"L1": 0.6, "face L1": 0.5, "AKD (mediapipe)": 0.2}.items():
+        refined, coarse, repeated = (figures[method][metric]["mean"] for method in ("result", "coarse", "source"))
         assert refined < coarse, metric
         assert refined < limit * repeated, metric
+
+
+def test_the_folder_holds_what_its_training_needs() -> None:
+    config = load_config(find_model("small"))
+    assert config.network == load_model("small").config
+    assert config.training.objective.image == "pyramid"
 
 
 def test_portrait_of_the_demo_is_there() -> None:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import tiny_preset
+from conftest import TINY, tiny_preset
 
 from mrfa.network.config import AffineDetectorConfig
 from mrfa.network.correlation import CorrelationVolume
@@ -135,6 +135,29 @@ def test_a_source_encoded_once_gives_what_forward_gives(tiny_network: Network) -
         got = tiny_network.animate(encoded, keypoints, background=background).image
         expected = tiny_network(source.expand(3, -1, -1, -1), driving).image
     assert torch.allclose(got, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [((1, 1, 64, 64), r"\[B, 3, H, W\], got \[1, 1, 64, 64\]"), ((1, 3, 64, 48), "multiples of 32, got 48x64")],
+)
+def test_images_of_other_shapes_are_refused(tiny_network: Network, shape: tuple[int, ...], words: str) -> None:
+    for use in (tiny_network.detect, tiny_network.encode_source):
+        with pytest.raises(ValueError, match=words):
+            use(torch.rand(shape))
+
+
+@pytest.mark.parametrize("preset", ["small", "paper-affine", "paper-thin-plate", "paper-transformer", "paper-npmr"])
+def test_every_size_that_is_accepted_runs(preset: str) -> None:
+    config = tiny_preset(preset).network if preset != "small" else load_config("small", TINY).network
+    torch.manual_seed(0)
+    network = Network(config).eval()
+    step = config.size_divisor
+    images = torch.rand(2, 1, 3, 2 * step, 3 * step)
+    with torch.no_grad():
+        assert network(*images).image.shape == images.shape[1:]
+    with pytest.raises(ValueError, match=f"multiples of {step}"):
+        config.check_image_size(step, step + step // 2)
 
 
 def test_coarse_only_uses_the_coarse_flow_alone(tiny_network: Network) -> None:
