@@ -19,6 +19,8 @@ T = TypeVar("T")
 
 # One process may prepare clips for hours while others wait for it; each of them notices at once when another one ends.
 LONGEST_WAIT = timedelta(days=10)
+# Compilation included.
+SLOWEST_STEP = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Processes:
                 raise InputError(f"{processes.local_count} processes need as many devices, but this machine has {devices}")
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
-            dist.init_process_group()
+            dist.init_process_group(timeout=SLOWEST_STEP)
         return processes
 
     def share(self, items: Sequence[T]) -> list[T]:
