@@ -121,6 +121,18 @@ def test_job_is_the_animator_frame_by_frame(
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(written, expected, strict=True)) <= 1
 
 
+def test_frames_are_shown_as_long_as_the_drivers(model: Path, clip: Path, tmp_path: Path) -> None:
+    """By its durations, and where it tells none by its rate."""
+    extract_motion(clip, tmp_path / "motion.safetensors", model=model, driving_crop="none")
+    whole = MotionTemplate.load(tmp_path / "motion.safetensors")
+    assert whole.affine is not None
+    single = replace(whole, positions=whole.positions[:1], affine=whole.affine[:1], pts=[0], durations=[None], rate=Fraction(4))
+    for template, last in ((replace(whole, durations=[None] * 6 + [777]), 777), (single, 2500)):
+        template.save(tmp_path / "motion.safetensors")
+        animate_file(ASTRONAUT, tmp_path / "motion.safetensors", tmp_path / "out.mp4", model=model, source_crop="none")
+        assert frames(tmp_path / "out.mp4")[-1].duration == last
+
+
 def test_jobs_run_in_threads(model: Path, clip: Path, tmp_path: Path) -> None:
     """Also with one animator for all, and while other threads write to the process's error stream."""
     animator = Animator.from_pretrained(model)

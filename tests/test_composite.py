@@ -29,6 +29,14 @@ def test_the_border_is_soft_and_all_else_untouched(picture: np.ndarray) -> None:
     assert (np.diff(row[:32]) > -15).all(), "rises from the border inwards"
 
 
+def test_the_border_rises_smoothly() -> None:
+    """By Hermite's 3 t^2 - 2 t^3 over a ramp of 12 % of the crop's side."""
+    result = Portrait(np.zeros((200, 200, 3), np.uint8), CropBox(50, 50, 100)).paste(np.full((100, 100, 3), 255, np.uint8))
+    t = (np.arange(12) + 0.5) / 12
+    np.testing.assert_allclose(result[100, 50:62, 0], 255 * t * t * (3 - 2 * t), atol=0.6)
+    np.testing.assert_array_equal(result[100, 138:150], result[100, 50:62][::-1])
+
+
 def test_no_soft_border_at_the_portraits_own(picture: np.ndarray) -> None:
     white = np.full((32, 32, 3), 255, np.uint8)
     assert (Portrait(picture, CropBox(20, 0, 120)).paste(white)[0, 60:100] == 255).all()

@@ -106,12 +106,26 @@ def test_finds_the_astronaut(astronaut: np.ndarray) -> None:
     assert_around_the_face(find_face_crop(astronaut))
 
 
-def test_cascade_alone_agrees_with_the_landmarks(astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def no_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(static: bool = True) -> None:
         raise InputError("no mediapipe")
 
     monkeypatch.setattr(crop_module, "FaceLandmarker", absent)
-    assert_around_the_face(find_face_crop(astronaut))
+
+
+def test_cascade_alone_agrees_with_the_landmarks(astronaut: np.ndarray, no_landmarks: None) -> None:
+    box = find_face_crop(astronaut)
+    assert_around_the_face(box)
+    assert box.y + box.side / 2 == pytest.approx(115, abs=12)
+
+
+def test_cascade_alone_takes_the_largest_face(astronaut: np.ndarray, no_landmarks: None) -> None:
+    both = np.full((400, 800, 3), 128, np.uint8)
+    both[10:210, 10:210] = crop_image(astronaut, CropBox(0, 0, 512), 200)
+    both[:, 400:] = crop_image(astronaut, CropBox(0, 0, 512), 400)
+    box = find_face_crop(both)
+    assert box.x + box.side / 2 == pytest.approx(400 + 224 * 400 / 512, abs=20)
 
 
 def test_no_mediapipe_is_no_error(astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:

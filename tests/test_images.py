@@ -23,6 +23,12 @@ def test_lossless_round_trip(tmp_path: Path, picture: np.ndarray) -> None:
     assert read_image(str(tmp_path / "a.PNG")).flags.writeable
 
 
+def test_written_files_have_the_rights_of_any_new_file(tmp_path: Path, picture: np.ndarray) -> None:
+    write_image(tmp_path / "a.png", picture)
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
 def test_jpeg_is_close(tmp_path: Path, picture: np.ndarray) -> None:
     write_image(tmp_path / "a.jpg", picture)
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - picture).mean() < 3

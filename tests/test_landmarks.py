@@ -4,7 +4,7 @@ import builtins
 import os
 import threading
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,6 +67,17 @@ def test_face_box_leaves_the_irises_out(landmarks: np.ndarray) -> None:
     landmarks[5], landmarks[6] = (10, 20), (220, 240)
     landmarks[470] = (0, 0)
     assert face_box(landmarks) == (10, 20, 220, 240)
+
+
+def test_whole_numbers_are_pixel_centres() -> None:
+    """Mediapipe counts from the picture's edge, in shares of its sides."""
+    point = SimpleNamespace(x=0.25, y=0.5, z=0.1)
+    found = SimpleNamespace(multi_face_landmarks=[SimpleNamespace(landmark=[point])])
+    landmarker = object.__new__(FaceLandmarker)
+    landmarker._mesh = SimpleNamespace(process=lambda image: found)
+    points = landmarker.in_space(np.zeros((10, 20, 3), np.uint8))
+    assert points is not None
+    np.testing.assert_allclose(points, [[4.5, 4.5, 2]], rtol=1e-6)
 
 
 def test_absent_mediapipe_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

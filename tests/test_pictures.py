@@ -4,6 +4,7 @@ import torch
 
 from mrfa.animation.crop import crop_image, whole_picture
 from mrfa.animation.pictures import as_batch
+from mrfa.data.tensors import to_pictures, to_tensor
 
 SIZE = 48
 
@@ -18,6 +19,13 @@ def picture(height: int, width: int) -> np.ndarray:
 
 def tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
+
+
+def test_pictures_are_rounded_to_the_nearest_value() -> None:
+    values = np.arange(256, dtype=np.uint8).repeat(3).reshape(1, 16, 16, 3)
+    np.testing.assert_array_equal(to_pictures(to_tensor(values)), values)
+    between = torch.tensor([-0.2, 0.4 / 255, 0.6 / 255, 254.6 / 255, 1.2]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
+    assert to_pictures(between)[0, 0, :, 0].tolist() == [0, 0, 1, 255, 255]
 
 
 @pytest.mark.parametrize("shape", [(48, 48), (96, 96), (100, 100), (131, 131), (30, 30), (60, 90), (91, 50), (20, 33), (1, 1)])

@@ -1,7 +1,10 @@
 """Videos of every kind are read, and what is written keeps the time stamps and the sound to the bit."""
 
 import gc
+import socket
+import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -425,6 +428,70 @@ def test_repeated_and_missing_time_stamps(tmp_path: Path) -> None:
     assert all(b > a for a, b in pairwise(stamps))
     copy(raw, tmp_path / "out.mp4")
     assert [frame.pts for frame in VideoReader(tmp_path / "out.mp4")] == stamps
+
+
+def test_time_stamps_always_rise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = VideoReader(make_video(tmp_path / "a.mkv"))
+    assert reader.time_base == Fraction(1, 1000)
+    frames = [av.VideoFrame(64, 48, "rgb24") for _ in range(6)]
+    for frame, pts in zip(frames, [0, 40, 40, 30, None, 200], strict=True):
+        frame.pts = pts
+    monkeypatch.setattr(reader, "_decode", lambda container, stream: iter(frames))
+    assert [frame.pts for frame in reader] == [0, 40, 41, 42, 82, 200]
+
+
+def test_cover_art_is_no_video(tmp_path: Path) -> None:
+    def with_cover(name: str, video: bool) -> Path:
+        with av.open(str(tmp_path / name), "w", format="mp4") as container:
+            cover = container.add_stream("mjpeg", rate=1)
+            cover.width, cover.height, cover.pix_fmt = 96, 96, "yuvj420p"
+            cover.disposition = av.stream.Disposition.attached_pic
+            moving = None
+            if video:
+                moving = container.add_stream("libx264", rate=25)
+                moving.width, moving.height, moving.pix_fmt = 64, 48, "yuv420p"
+            image = np.zeros((96, 96, 3), np.uint8)
+            container.mux(cover.encode(av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuvj420p")))
+            container.mux(cover.encode(None))
+            for number in range(3) if moving is not None else ():
+                container.mux(moving.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+            if moving is not None:
+                container.mux(moving.encode(None))
+        return tmp_path / name
+
+    reader = VideoReader(with_cover("a.mp4", True))
+    assert (reader.width, reader.height) == (64, 48)
+    assert len(list(reader)) == 3
+    with pytest.raises(InputError, match="holds no video"):
+        VideoReader(with_cover("song.m4a", False))
+
+
+def test_playlists_read_nothing_from_the_network(tmp_path: Path) -> None:
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.5)
+
+        def answer() -> None:
+            with suppress(TimeoutError):
+                connection, _ = server.accept()
+                asked.append(connection)
+                connection.close()
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:1", "#EXTINF:1,", f"http://127.0.0.1:{server.getsockname()[1]}/a.ts"]
+        (tmp_path / "list.m3u8").write_text("\n".join([*lines, "#EXT-X-ENDLIST", ""]))
+        with pytest.raises(InputError):
+            VideoReader(tmp_path / "list.m3u8")
+        thread.join()
+    assert not asked
+
+
+def test_an_error_before_the_first_frame_is_told_as_it_is(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"width": 64, "height": 48, "time_base": Fraction(1, 25), "rate": Fraction(25)}
+    with pytest.raises(RuntimeError, match="too early"), VideoWriter(tmp_path / "a.mp4", **options):
+        raise RuntimeError("too early")
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_is_left_behind_by_a_failure(tmp_path: Path) -> None:

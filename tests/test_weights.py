@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.training.config import Config, dump_training, load_config
-from mrfa.weights import detector_fingerprint, load_model, save_model
+from mrfa.weights import detector_fingerprint, fingerprint, load_model, save_model
 
 
 @pytest.fixture
@@ -59,6 +59,23 @@ def test_weights_of_another_network(folder: Path) -> None:
     _trust_weights(folder)
     with pytest.raises(InputError, match=rf"lacks {name}.*unknown unknown.weight"):
         load_model(folder)
+
+
+def test_weights_of_other_sizes(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    name = next(name for name, tensor in state.items() if tensor.dim() == 4)
+    state[name] = state[name][1:].clone()
+    save_file(state, folder / "model.safetensors")
+    _trust_weights(folder)
+    with pytest.raises(InputError, match=rf"{name} is \["):
+        load_model(folder)
+
+
+def test_a_fingerprint_tells_weights_and_their_places_apart() -> None:
+    first, second = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    names = {fingerprint(torch.nn.Sequential(*layers)) for layers in ([first, second], [second, first], [torch.nn.ReLU(), first])}
+    names |= {fingerprint(first), fingerprint(torch.nn.Sequential(first))}
+    assert len(names) == 5
 
 
 def test_weights_that_are_not_those_of_the_configuration(folder: Path) -> None:

@@ -87,7 +87,7 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> Network:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from None
     _check_fit(network, state, path)
-    network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in state.items()})
+    network.load_state_dict(state)
     return network.to(device).eval()
 
 
