@@ -171,6 +171,28 @@ def test_warped_source_is_compared_with_the_driving_picture(tiny_network: Networ
     output = output._replace(coarse=coarse, motion=output.motion._replace(flows=[still]))
     assert float(warp_loss(output, pair.driving, pair.driving, weight, conventions)) == pytest.approx(0, abs=1e-5)
     assert float(warp_loss(output, pair.source, pair.driving, weight, conventions)) > 0.05
+    # Each finer flow counts as much as the coarse one.
+    moved = output._replace(motion=output.motion._replace(flows=[still, still.flip(1)]))
+    error = (pair.driving.flip(2) - pair.driving).abs().mean()
+    everywhere = torch.ones_like(weight)
+    visible = moved._replace(coarse=coarse._replace(occlusion=torch.full((2, 1, 16, 16), 20.0)))
+    assert float(warp_loss(visible, pair.driving, pair.driving, everywhere, conventions)) == pytest.approx(float(error) / 3, rel=1e-3)
+
+
+def test_what_is_hidden_in_the_source_counts_for_little(tiny_network: Network) -> None:
+    pair = _pair()
+    outputs = all_passes(tiny_network, None, pair, _config())
+    assert outputs.output is not None
+    conventions, occlusion = outputs.conventions, torch.full((2, 1, 16, 16), 20.0)
+    occlusion[..., 8:] = -20
+    flow = conventions.grid(16, 16, pair.source).expand(2, 16, 16, 2)
+    coarse = outputs.output.coarse._replace(flow=flow, occlusion=occlusion)
+    output = outputs.output._replace(coarse=coarse, motion=outputs.output.motion._replace(flows=[]))
+    target = torch.zeros(2, 3, 64, 64)
+    target[..., 32:] = 1
+    # The right half is wrong by 1 and weighs 0.2.
+    loss = warp_loss(output, torch.zeros_like(target), target, torch.ones(2, 1, 64, 64), conventions)
+    assert float(loss) == pytest.approx(0.2 / 1.2, rel=1e-4)
 
 
 def test_the_face_weighs_in_sharpness_and_adversarial_losses(tiny_network: Network) -> None:
