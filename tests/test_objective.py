@@ -176,7 +176,9 @@ def test_warped_source_is_compared_with_the_driving_picture(tiny_network: Networ
     error = (pair.driving.flip(2) - pair.driving).abs().mean()
     everywhere = torch.ones_like(weight)
     visible = moved._replace(coarse=coarse._replace(occlusion=torch.full((2, 1, 16, 16), 20.0)))
-    assert float(warp_loss(visible, pair.driving, pair.driving, everywhere, conventions)) == pytest.approx(float(error) / 3, rel=1e-3)
+    assert float(warp_loss(visible, pair.driving, pair.driving, everywhere, conventions)) == pytest.approx(
+        float(error) / 3, rel=1e-3
+    )
 
 
 def test_what_is_hidden_in_the_source_counts_for_little(tiny_network: Network) -> None:

@@ -108,8 +108,10 @@ def test_packed_clips_of_one_name_stay_apart(tmp_path: Path) -> None:
     for number, identity in enumerate(("anna", "ben")):
         (tmp_path / "clips" / identity).mkdir(parents=True)
         write_clip(tmp_path / "clips" / identity / "0.mp4", frames=3 + number, shade=60 + 80 * number)
-    packed = tmp_path / "packed.safetensors"
-    assert pack_clips(tmp_path / "clips", packed, tmp_path / "cache", size=96) == 2
+    (tmp_path / "clips" / "bad_0.mp4").write_bytes(b"no video")
+    packed, told = tmp_path / "packed.safetensors", list[str]()
+    assert pack_clips(tmp_path / "clips", packed, tmp_path / "cache", size=96, report=told.append) == 2
+    assert len(told) == 1 and "bad_0.mp4" in told[0]
     clips = unpack_clips(packed, tmp_path / "other")
     assert sorted((clip.identity, clip.frames) for clip in clips) == [("anna", 3), ("ben", 4)]
     assert read_frames(clips[0], [0]).images.shape == (1, 96, 96, 3)

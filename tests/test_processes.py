@@ -151,3 +151,19 @@ def test_a_process_that_crashes_ends_all(clips: Path, tmp_path: Path) -> None:
 def test_errors_of_input_come_back_as_such(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder of clips"):
         _launch(tmp_path, data=tmp_path / "missing")
+
+
+def test_each_process_has_a_device_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for a machine with GPUs."""
+    chosen: list[int] = []
+    monkeypatch.setattr(Processes, "started", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    for name, value in {"RANK": "5", "WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "2", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert Processes.join() == Processes(rank=5, count=6, local_count=2) and chosen == [1]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(InputError, match="3 processes need as many devices, but this machine has 2"):
+        Processes.join()

@@ -93,6 +93,9 @@ def pack(
     """Pack clips and their landmarks into one file, to train on another machine without mediapipe."""
     from mrfa.data.packed import pack_clips
 
+    packed = pack_clips(data, output, cache, size=size, report=lambda problem: typer.echo(f"skipped: {problem}", err=True))
+    typer.echo(f"packed {packed} clips into {output}")
+
     typer.echo(f"packed {pack_clips(data, output, cache, size=size)} clips into {output}")
 
 

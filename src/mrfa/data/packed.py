@@ -7,6 +7,7 @@ clips are unpacked to, and the identity of each clip.
 
 import json
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -44,7 +45,7 @@ class _Packed(NamedTuple):
     identities: dict[str, str]
 
 
-def pack_clips(root: Path, target: Path, cache: Path, *, size: int) -> int:
+def pack_clips(root: Path, target: Path, cache: Path, *, size: int, report: Callable[[str], None] = lambda problem: None) -> int:
     """Write the clips under `root`, with landmark groups, into one file.
 
     Args:
@@ -52,6 +53,7 @@ def pack_clips(root: Path, target: Path, cache: Path, *, size: int) -> int:
         target: the packed file.
         cache: folder for prepared clips, from which the landmark groups come.
         size: side of the pictures that landmarks are found on and that the clips are unpacked to.
+        report: called with a line for each clip that is left out.
 
     Returns:
         The number of clips.
@@ -63,7 +65,9 @@ def pack_clips(root: Path, target: Path, cache: Path, *, size: int) -> int:
     folder = next((clip.path for clip in clips.values() if clip.path.is_dir()), None)
     if folder is not None:
         raise InputError(f"{folder} is a folder of pictures: only video files can be packed")
-    prepared, _ = prepare_clips(root, cache, size=size, landmarks=True)
+    prepared, problems = prepare_clips(root, cache, size=size, landmarks=True)
+    for problem in problems:
+        report(problem)
     tensors: dict[str, np.ndarray] = {}
     identities: dict[str, str] = {}
     for item in prepared:

@@ -156,6 +156,7 @@ class PairData(L.LightningDataModule):
         return self._loader(dataset, numbers, size // trainer.world_size)
 
     def val_dataloader(self) -> list[DataLoader[dict[str, np.ndarray]]]:
+        """All pairs in every process, as these must log the same figures."""
         if self.validation_clips is None:
             return []
         dataset = PairDataset(self.validation_clips, size=self.config.image_size, seed=1)
