@@ -354,6 +354,12 @@ def test_a_template_of_another_model_is_refused(model: Path, clip: Path, tiny_co
         InputError, match=r"expected keypoints \[B, 28, 2\] with affine maps .*got \[B, 5, 2\] with no affine maps"
     ):
         animate_file(ASTRONAUT, tmp_path / "fewer.safetensors", tmp_path / "out.mp4", model=model)
+    replace(fewer, positions=fewer.positions[:, :5], affine=fewer.affine[:, :5]).save(tmp_path / "few.safetensors")  # type: ignore[index]
+    with pytest.raises(InputError, match=r"expected keypoints .*got \[B, 5, 2\] with affine maps \[B, 5, 2, 2\]"):
+        animate_file(ASTRONAUT, tmp_path / "few.safetensors", tmp_path / "out.mp4", model=model)
+    slow = replace(fewer, rate=Fraction(1, 2500))
+    slow.save(tmp_path / "slow.safetensors")
+    assert animate_file(ASTRONAUT, tmp_path / "slow.safetensors", tmp_path / "slow.mp4", model=model).frames == 7
     with pytest.raises(InputError, match="leave the driving crop out"):
         animate_file(ASTRONAUT, template, tmp_path / "out.mp4", model=model, driving_crop="none")
     assert not (tmp_path / "out.mp4").exists()

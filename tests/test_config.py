@@ -140,3 +140,54 @@ def test_the_papers_training() -> None:
     assert (training.milestones, training.clipping, training.gradient_clip) == ((0.6, 0.9), "prior", 10)
     assert (training.objective.image_weight, training.objective.equivariance_weight) == (10, 10)
     assert (training.objective.affine_equivariance_weight, training.objective.background_weight) == (10, 10)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (bytes(range(128, 256)), "not text in UTF-8"),
+        ("network: {image_size: 256}".encode("utf-16"), "not text in UTF-8"),
+        (b"a\x00b: 1", "not valid YAML"),
+        (b"a: " + b"[" * 10000, "nested more than 16 levels"),
+        (b"network: {image_size: " + b"9" * 5000 + b"}", "a value of 5000 characters"),
+        (b"network: {image_size: 0x" + b"f" * 900 + b"}", "image_size: Input should be"),
+        (b"network: {image_size: 99999999999999999999}", "image_size: Input should be"),
+        (b"network: {generator: {widths: [9999999, 1, 1, 1, 1, 1]}}", "widths.0: Input should be less than or equal to 4096"),
+        (b"network: {detector: {blocks: 1000000}}", "blocks: Input should be less"),
+        (b"network: {detector: {temperature: .inf}}", "temperature: Input should be"),
+        (b"network: {coarse: {heatmap_variance: .nan}}", "heatmap_variance: Input should be"),
+        (b"network: {image_size: 2048}", "image_size must be at most 1024"),
+        (b"a: &a [1, 1]\nb: [*a, *a]", "by the alias"),
+        (b"a: 2001-99-99", "not valid YAML"),
+        (b"? [1]\n: 2", "not valid YAML"),
+        (b"1: 2", "must hold the sections"),
+        (b"[1, 2]", "must hold the sections"),
+        (b"a: !!python/object/apply:os.system [x]", "not valid YAML"),
+        (b"x" * 2**20 + b"y", "larger than"),
+    ],
+)
+def test_hostile_settings(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["a=[1,", "a={", "a=2001-99-99", "a=" + "[" * 5000, "a=*b", "a=" + "9" * 5000, "=3", "a"])
+def test_broken_settings_of_the_command_line(text: str) -> None:
+    with pytest.raises(InputError, match="setting") as caught:
+        parse_overrides([text])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: small\n", encoding="utf-8-sig")
+    assert load_config(tmp_path / "mine.yaml") == load_config("small")
+
+
+def test_a_presets_name_means_the_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "config.yaml").write_text("network: {image_size: 64}")
+    assert load_config("small").network.image_size == 256

@@ -92,6 +92,15 @@ def test_what_is_no_template(tmp_path: Path) -> None:
         ({"pts": torch.arange(4) + 2**60}, "damaged"),
         ({"durations": torch.tensor([1, 1, 1, 2**40])}, "damaged"),
         ({"version": "99"}, "another version"),
+        ({"pts": torch.tensor(3)}, "damaged"),
+        ({"pts": torch.full((4,), torch.inf)}, "damaged"),
+        ({"durations": torch.ones(2, 2, dtype=torch.int64)}, "damaged"),
+        ({"positions": torch.full((4, 5, 2), 6e29)}, "damaged"),
+        ({"affine": torch.full((4, 5, 2, 2), 1e20)}, "damaged"),
+        ({"affine": torch.zeros(4, 5, 2, 2)}, "damaged"),
+        ({"rate": "9" * 60}, "damaged"),
+        ({"time_base": "1/3000000000"}, "damaged"),
+        ({"time_base": "1e-99999999"}, "damaged"),
     ],
 )
 def test_damaged_templates(

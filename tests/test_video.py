@@ -380,6 +380,23 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
         assert name in str(caught.value)
 
 
+def test_playlists_are_refused(tmp_path: Path) -> None:
+    """Whoever wrote them chooses which files of this machine they name."""
+    make_video(tmp_path / "part.ts", range(12), time_base=Fraction(1, 25))
+    segment = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:0.48,\npart.ts\n#EXT-X-ENDLIST\n"
+    for name, text in [("a.m3u8", segment), ("a.ffconcat", "ffconcat version 1.0\nfile part.ts\n")]:
+        (tmp_path / name).write_text(text)
+        with pytest.raises(InputError, match=f"cannot read .*{name}: it is a playlist, which names other files"):
+            open_frames(tmp_path / name)
+    assert VideoReader(tmp_path / "part.ts").frame_count_estimate
+
+
+def test_one_frame_an_hour(tmp_path: Path) -> None:
+    driver = make_video(tmp_path / "a.mp4", [0, 3_600_000, 7_200_000])
+    copy(driver, tmp_path / "out.mp4")
+    assert decoded_times(tmp_path / "out.mp4") == [0, 3600, 7200]
+
+
 def test_no_frames(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
         video = container.add_stream("libx264", rate=25)

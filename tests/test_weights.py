@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.training.config import Config, dump_training, load_config
-from mrfa.weights import detector_fingerprint, fingerprint, load_model, save_model
+from mrfa.weights import bundled_models, detector_fingerprint, find_model, fingerprint, load_model, save_model
 
 
 @pytest.fixture
@@ -97,6 +97,51 @@ def test_weights_that_are_no_numbers_are_named(folder: Path, value: float) -> No
     _trust_weights(folder)
     with pytest.raises(InputError, match=rf"damaged: {name} holds values that are not finite"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("value", [1e30, -1e12])
+def test_weights_beyond_all_measure_are_damage(folder: Path, value: float) -> None:
+    """The pictures would be black."""
+    state = load_file(folder / "model.safetensors")
+    name = next(name for name, tensor in state.items() if tensor.dim() > 1)
+    state[name].view(-1)[3] = value
+    save_file(state, folder / "model.safetensors")
+    _trust_weights(folder)
+    with pytest.raises(InputError, match=rf"damaged: {name} holds a value as large as"):
+        load_model(folder)
+
+
+def test_a_network_is_not_built_that_its_weights_do_not_fit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only its shapes are, which take no memory."""
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    values["network"]["generator"]["widths"] = [4096] * 6
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    built: list[bool] = []
+    original = torch.nn.Conv2d.reset_parameters
+    monkeypatch.setattr(torch.nn.Conv2d, "reset_parameters", lambda self: built.append(self.weight.is_meta) or original(self))
+    with pytest.raises(InputError, match=r"does not fit .*expected \[.*4096"):
+        load_model(folder)
+    assert built and all(built)
+
+
+@pytest.mark.parametrize("network", ["3", "[1, 2]", "{detector: 3}", "{generator: {widths: [1]}}", "null"])
+def test_configurations_that_are_none(folder: Path, network: str) -> None:
+    for version in ("", "format: 2\n", "format: two\n"):
+        (folder / "config.yaml").write_text(f"{version}network: {network}\n")
+        with pytest.raises(InputError, match=r"config\.yaml"):
+            load_model(folder)
+
+
+def test_a_bundled_name_means_the_bundled_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small").mkdir()
+    assert find_model("small") == bundled_models() / "small"
+    with pytest.raises(InputError, match="is not a model folder"):
+        find_model("./small")
+    with pytest.raises(InputError, match="is not a model folder"):
+        find_model(Path("small"))
+    folder.rename(tmp_path / "mine")
+    assert find_model("mine") == Path("mine")
 
 
 def test_loading_never_reads_the_training(folder: Path, tiny_network: Network, tiny_config: Config) -> None:

@@ -2,8 +2,9 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,7 @@ import typer
 from mrfa.cli_evaluate import evaluate, table
 from mrfa.cli_figures import figure
 from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption
+from mrfa.cli_stop import Stopped, keeps, stoppable
 from mrfa.errors import InputError
 
 app = typer.Typer(
@@ -54,18 +56,19 @@ def train(
     from mrfa.training.run import train as run
 
     config = load_config(preset, parse_overrides(settings or []))
-    folder = run(
-        config,
-        data=data,
-        output=output,
-        validation=validation,
-        cache=cache,
-        init=init,
-        resume=resume,
-        checkpoint_every=checkpoint_every,
-        time_limit=time_limit,
-        compact=compact,
-    )
+    with keeps(f"{output} keeps the last checkpoint, if there was one: add --resume to go on from it"):
+        folder = run(
+            config,
+            data=data,
+            output=output,
+            validation=validation,
+            cache=cache,
+            init=init,
+            resume=resume,
+            checkpoint_every=checkpoint_every,
+            time_limit=time_limit,
+            compact=compact,
+        )
     typer.echo(f"model: {folder}")
 
 
@@ -93,10 +96,10 @@ def pack(
     """Pack clips and their landmarks into one file, to train on another machine without mediapipe."""
     from mrfa.data.packed import pack_clips
 
-    packed = pack_clips(data, output, cache, size=size, report=lambda problem: typer.echo(f"skipped: {problem}", err=True))
+    kept = f"{output} was not written; {cache} keeps the clips that are prepared, and the same command goes on from there"
+    with keeps(kept):
+        packed = pack_clips(data, output, cache, size=size, report=lambda problem: typer.echo(f"skipped: {problem}", err=True))
     typer.echo(f"packed {packed} clips into {output}")
-
-    typer.echo(f"packed {pack_clips(data, output, cache, size=size)} clips into {output}")
 
 
 app.add_typer(figure, name="figure")
@@ -125,7 +128,7 @@ def animate(
     batch_size: BatchSizeOption = None,
 ) -> None:
     """Animate a portrait by a driving video."""
-    with _progress() as on_progress:
+    with _progress(output) as on_progress:
         from mrfa.animation.animator import Animator
         from mrfa.animation.job import animate_file
 
@@ -156,7 +159,7 @@ def motion(
     batch_size: BatchSizeOption = None,
 ) -> None:
     """Save a driver's motion as a small template that drives any portrait later."""
-    with _progress() as on_progress:
+    with _progress(output) as on_progress:
         from mrfa.animation.animator import Animator
         from mrfa.animation.job import extract_motion
 
@@ -173,7 +176,7 @@ def demo(
     batch_size: BatchSizeOption = None,
 ) -> None:
     """Animate the bundled portrait by the bundled motion."""
-    with _progress() as on_progress:
+    with _progress(output) as on_progress:
         from mrfa.animation.animator import Animator
         from mrfa.animation.job import animate_file, demo_files
 
@@ -184,8 +187,8 @@ def demo(
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress bar a stage on standard error, with frames a second and the time left."""
+def _progress(output: Path) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A progress bar a stage on standard error, with frames a second and the time left, for work on one output."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -197,7 +200,8 @@ def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn())
     # Drawn when there is news, not by a thread: beside one, mediapipe's notes could not be kept off the terminal.
-    with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
+    kept = f"{output} was not written" + (": the file of that name is an earlier one" if os.path.lexists(output) else "")
+    with keeps(kept), Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
         tasks = {}
 
         def on_progress(stage: str, done: int, total: int | None) -> None:
@@ -215,12 +219,23 @@ def _report(output: Path, frames: int, warnings: list[str]) -> None:
 
 
 def main(commands: typer.Typer = app) -> None:
-    """Run a command line; errors of input are one line and exit code 2."""
+    """Run a command line; errors of input are one line and exit code 2. A run that is stopped ends with 128 + the signal."""
     try:
-        commands()
+        with stoppable(), warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            commands()
     except InputError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(2)
+    except Stopped as stop:
+        with suppress(OSError):  # the terminal may be gone
+            typer.echo(f"stopped: {stop.kept or 'nothing was written'}", err=True)
+        sys.exit(128 + stop.number)
+
+
+def _show_warning(message: Warning | str, *about: object, **more: object) -> None:
+    """What libraries warn of, such as Pillow of a damaged picture, as a line of ours."""
+    typer.echo(f"warning: {' '.join(str(message).split())}", err=True)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from mrfa.cli_options import BatchSizeOption, DeviceOption, PrecisionOption, with_settings
+from mrfa.cli_stop import keeps
 from mrfa.evaluation.settings import Settings, TableSettings
 
 DataOption = Annotated[Path, typer.Option(help="Folder of clips of people that the model has never seen.")]
@@ -36,7 +37,8 @@ def evaluate(
     from mrfa.evaluation.methods import Compute
     from mrfa.evaluation.summary import make_table
 
-    with progress_bar("clips") as progress:
+    kept = "nothing was written" if folder is None else f"{folder} keeps what was measured, and the same command goes on there"
+    with keeps(kept), progress_bar("clips") as progress:
         compute = Compute(device, precision, batch_size)
         summary = evaluate(model, data, settings, folder=folder, sheet=sheet, compute=compute, progress=progress)
     if rank() == 0:
@@ -64,7 +66,8 @@ def table(
     from mrfa.evaluation.tables.table import to_markdown
 
     compute = Compute(device, precision, batch_size)
-    made = make_paper_table(number, models, data=data, folder=folder, settings=settings, compute=compute, output=output)
+    with keeps(f"{folder} keeps what was measured, and the same command goes on there"):
+        made = make_paper_table(number, models, data=data, folder=folder, settings=settings, compute=compute, output=output)
     typer.echo(to_markdown(made))
 
 

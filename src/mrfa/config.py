@@ -6,6 +6,7 @@ A preset file may hold several presets under `variants`; `table6.yaml` with a va
 `table6-iterations-3`. A variant inherits from the rest of its file, or from what it says it extends.
 """
 
+import os
 from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
@@ -16,6 +17,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from mrfa.data.files import check_readable, is_folder
 from mrfa.errors import InputError
 from mrfa.network.config import DETECTOR_KINDS
 
@@ -23,6 +25,11 @@ from mrfa.network.config import DETECTOR_KINDS
 CONFIG_NAME, TRAINING_NAME = "config.yaml", "training.yaml"
 # Of `config.yaml`; `read_model_config` knows what older ones mean.
 MODEL_FORMAT = 2
+
+# More than any settings have: bytes of a file, levels of sections and lists, characters of a value.
+LARGEST_FILE = 2**20
+DEEPEST = 16
+LONGEST_SCALAR = 1000
 
 
 def preset_names() -> list[str]:
@@ -53,14 +60,14 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
     """`["training.steps=100"]` to `{"training.steps": 100}`; values are read as YAML.
 
     Raises:
-        InputError: an assignment without `=`.
+        InputError: an assignment without a key or `=`, or a value that is no YAML.
     """
     values = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
-        if not equals:
+        if not equals or not key.strip():
             raise InputError(f"cannot read the setting '{assignment}': write KEY=VALUE, such as training.batch_size=8")
-        values[key.strip()] = yaml.safe_load(text)
+        values[key.strip()] = _load_yaml(text, f"the setting {key.strip()}")
     return values
 
 
@@ -87,12 +94,12 @@ def _read(name: str | Path, extending: tuple[str, ...] = ()) -> tuple[dict[str, 
     if str(name) in extending:
         raise InputError(f"'{name}' extends itself: {' -> '.join((*extending, str(name)))}")
     path = Path(name)
-    if path.is_dir():
-        values, origin = _read_folder(path), str(path)
-    elif path.is_file():
-        values, origin = parse_settings(path), str(path)
-    elif str(name) in _presets():
+    if str(name) in _presets():
         values, origin = deepcopy(_presets()[str(name)]), f"preset {name}"
+    elif is_folder(path):
+        values, origin = _read_folder(path), str(path)
+    elif os.path.lexists(path):
+        values, origin = parse_settings(path), str(path)
     else:
         raise InputError(f"no configuration '{name}': give a YAML file, a model folder or one of {', '.join(preset_names())}")
     parent = values.pop("extends", None)
@@ -115,12 +122,12 @@ def read_model_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_NAME
     values = parse_settings(path)
     version = values.get("format", 1)
-    if version == 1:
-        network = dict(values.get("network") or {})
+    if version == 1 and isinstance(values.get("network", {}), dict):
+        network = dict(values.get("network", {}))
         official = network.pop("compatibility", "none") == "official"
         network["coordinates"] = "official" if official else "corner_aligned"
         return {**values, "format": MODEL_FORMAT, "network": network}
-    if version != MODEL_FORMAT:
+    if version not in (1, MODEL_FORMAT):
         raise InputError(f"{path} has format {version}, this version of mrfa reads up to {MODEL_FORMAT}: install a newer one")
     return values
 
@@ -129,7 +136,7 @@ def _read_folder(folder: Path) -> dict[str, Any]:
     """Network and training of a model folder."""
     values = read_model_config(folder)
     training = folder / TRAINING_NAME
-    if training.is_file():
+    if os.path.lexists(training):
         values |= parse_settings(training)
     return {name: values[name] for name in ("network", "training") if name in values}
 
@@ -140,20 +147,45 @@ def parse_settings(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or is not YAML with sections.
     """
+    check_readable(path, "settings file")
     try:
-        return _parse(path.read_text(), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot read {path}: {error}") from None
+        if path.stat().st_size > LARGEST_FILE:
+            raise InputError(f"{path} is no settings file: it is larger than {LARGEST_FILE} bytes")
+        return _parse(path.read_text(encoding="utf-8-sig"), str(path))
+    except UnicodeDecodeError:
+        raise InputError(f"cannot read {path}: it is not text in UTF-8") from None
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise InputError(f"{origin} is not valid YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(values, dict):
+    values = _load_yaml(text, origin) or {}
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"{origin} must hold the sections 'network' and 'training'")
     return values
+
+
+def _load_yaml(text: str, origin: str) -> Any:
+    """Values of a YAML text, which is looked through before anything is built of it.
+
+    Raises:
+        InputError: it is no YAML; or it is nested deeper, or has longer numbers, than any settings, or repeats parts by aliases.
+    """
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise InputError(f"{origin} is nested more than {DEEPEST} levels deep, which no settings are")
+            if isinstance(event, yaml.AliasEvent):
+                raise InputError(f"{origin} repeats a part by the alias *{event.anchor}: write it out")
+            if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and len(event.value) > LONGEST_SCALAR:
+                raise InputError(f"{origin} holds a value of {len(event.value)} characters, which no setting has")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, OverflowError) as error:  # of numbers and dates that are none
+        raise InputError(f"{origin} is not valid YAML: {error}") from None
 
 
 def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import hashlib
 import pickle
 import re
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mrfa.data.files import check_readable, replacing_folder
 from mrfa.errors import InputError
 from mrfa.weights import convert_official, save_model
 
@@ -30,8 +30,8 @@ def convert_checkpoint(checkpoint: Path, folder: Path, *, prior: str, prior_only
     Raises:
         InputError: the folder is in use, or the checkpoint cannot be read, would run code, or does not fit.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder} exists already: give a folder that does not")
+    _check_folder(folder)
+    check_readable(checkpoint, "checkpoint")
     try:
         network = convert_official(read_state_dict(checkpoint), prior=prior, prior_only=prior_only)
     except InputError as error:
@@ -40,23 +40,32 @@ def convert_checkpoint(checkpoint: Path, folder: Path, *, prior: str, prior_only
     card = _card(checkpoint, prior, prior_only, parameters)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        # Beside its place, so that moving it there is one step: a folder is there whole or not at all.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".converting-") as temporary:
-            save_model(network, Path(temporary) / "model", card)
-            (Path(temporary) / "model").replace(folder)
+        with replacing_folder(folder) as temporary:
+            save_model(network, temporary, card)
     except OSError as error:
         raise InputError(f"cannot write to {folder}: {error.strerror}") from None
     return parameters
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        free = not any(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        free = False
+    except OSError as error:
+        raise InputError(f"cannot write to {folder}: {error.strerror}") from None
+    if not free:
+        raise InputError(f"{folder} exists already: give a folder that does not")
 
 
 def read_state_dict(checkpoint: Path) -> Mapping[str, Any]:
     """The weights in a checkpoint: its entry `model`, or itself where it has none. Nothing in the file is ever executed.
 
     Raises:
-        InputError: no such file, no checkpoint, or one that would run code.
+        InputError: no checkpoint, or one that would run code.
     """
-    if not checkpoint.is_file():
-        raise InputError("no such file")
     try:
         with warnings.catch_warnings():  # of pickles by another protocol than torch's own
             warnings.simplefilter("ignore")

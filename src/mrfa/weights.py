@@ -11,12 +11,12 @@ from typing import Literal
 import torch
 import yaml
 from pydantic import Field, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mrfa.config import CONFIG_NAME, MODEL_FORMAT, TRAINING_NAME, explain, preset_names, read_model_config
-from mrfa.data.files import replacing
+from mrfa.data.files import check_readable, is_folder, replacing
 from mrfa.errors import InputError
 from mrfa.network.config import NetworkConfig, Section
 from mrfa.network.model import Network
@@ -25,6 +25,8 @@ from mrfa.official import convert_official
 __all__ = ["bundled_models", "convert_official", "detector_fingerprint", "find_model", "fingerprint", "load_model", "save_model"]
 
 WEIGHTS_NAME = "model.safetensors"
+# Of weights and of the statistics of normalisation, whose variances reach some thousands.
+LARGEST_WEIGHT = 1e8
 
 
 class ModelConfig(Section):
@@ -40,6 +42,11 @@ def bundled_models() -> Path:
     return Path(str(resources.files("mrfa"))) / "models"
 
 
+def bundled_names() -> list[str]:
+    """Names of the bundled models. One of them means that model even where a folder of the same name is at hand: `./small`."""
+    return sorted(entry.name for entry in bundled_models().iterdir() if entry.is_dir()) if bundled_models().is_dir() else []
+
+
 def find_model(name: str | Path) -> Path:
     """The folder of a model given by path or by the name of a bundled model.
 
@@ -47,20 +54,26 @@ def find_model(name: str | Path) -> Path:
         InputError: neither exists, or the folder holds no model.
     """
     path = Path(name)
-    if not path.exists() and (bundled_models() / str(name)).is_dir():
+    if str(name) in bundled_names() and (isinstance(name, str) or not is_folder(path)):
         path = bundled_models() / str(name)
-    if path.is_file() and path.name == WEIGHTS_NAME:
+    if path.name == WEIGHTS_NAME and not is_folder(path):
         path = path.parent
-    if not path.exists() and str(name) in preset_names():
-        raise InputError(f"the preset {name} comes without weights: train it, or convert a checkpoint of the authors' code")
-    if not path.exists():
-        names = sorted(p.name for p in bundled_models().glob("*") if p.is_dir()) if bundled_models().is_dir() else []
-        raise InputError(f"no model '{name}': give a model folder" + (f" or one of {', '.join(names)}" if names else ""))
-    if not path.is_dir():
-        raise InputError(f"{path} is a file: a model is a folder with {CONFIG_NAME} and {WEIGHTS_NAME}")
+    try:
+        inside = {entry.name for entry in path.iterdir()}
+    except FileNotFoundError:
+        if str(name) in preset_names():
+            raise InputError(
+                f"the preset {name} comes without weights: train it, or convert a checkpoint of the authors' code"
+            ) from None
+        raise InputError(f"no model '{name}': give a model folder or one of {', '.join(bundled_names())}") from None
+    except NotADirectoryError:
+        raise InputError(f"{path} is a file: a model is a folder with {CONFIG_NAME} and {WEIGHTS_NAME}") from None
+    except OSError as error:
+        raise InputError(f"cannot read the model folder {path}: {error.strerror}") from None
     for part in (CONFIG_NAME, WEIGHTS_NAME):
-        if not (path / part).is_file():
+        if part not in inside:
             raise InputError(f"{path} is not a model folder: it has no {part}")
+        check_readable(path / part, "file")
     return path
 
 
@@ -81,12 +94,16 @@ def load_model(name: str | Path, device: str | torch.device = "cpu") -> Network:
     config, path = _read_config(folder), folder / WEIGHTS_NAME
     if config.weights_sha256 not in (None, _sha256(path)):
         raise InputError(f"{path} is not the file that {CONFIG_NAME} was written for (its SHA-256 differs): copy the model again")
-    network = Network(config.network)
     try:
+        # The weights' names and shapes are compared before the network that the configuration asks for takes any memory.
+        with safe_open(path, framework="pt") as file:
+            shapes = {key: list(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 -- it has no other way
+        _check_fit(config.network, shapes, path)
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file: {error}") from None
-    _check_fit(network, state, path)
+    _check_values(state, path)
+    network = Network(config.network)
     network.load_state_dict(state)
     return network.to(device).eval()
 
@@ -146,18 +163,25 @@ def _sha256(path: Path) -> str:
         raise InputError(f"cannot read {path}: {error.strerror}") from None
 
 
-def _check_fit(network: Network, state: dict[str, Tensor], path: Path) -> None:
-    """Refuse weights of other names or shapes than the network's, or with values that are no numbers."""
-    expected = network.state_dict()
-    absent = [key for key in expected if key not in state]
-    unknown = [key for key in state if key not in expected]
+def _check_fit(config: NetworkConfig, shapes: dict[str, list[int]], path: Path) -> None:
+    """Refuse weights of other names or shapes than the network's."""
+    with torch.device("meta"):
+        expected = {key: list(value.shape) for key, value in Network(config).state_dict().items()}
+    absent = [key for key in expected if key not in shapes]
+    unknown = [key for key in shapes if key not in expected]
     if absent or unknown:
         what = [f"lacks {absent[0]} and {len(absent) - 1} more"] if absent else []
         what += [f"has the unknown {unknown[0]} and {len(unknown) - 1} more"] if unknown else []
         raise InputError(f"{path} does not fit its {CONFIG_NAME}: it {' and '.join(what)}")
-    for key, value in expected.items():
-        if value.shape != state[key].shape:
-            got, wanted = list(state[key].shape), list(value.shape)
-            raise InputError(f"{path} does not fit its {CONFIG_NAME}: {key} is {got}, expected {wanted}")
-        if not torch.isfinite(state[key]).all():
+    for key, wanted in expected.items():
+        if wanted != shapes[key]:
+            raise InputError(f"{path} does not fit its {CONFIG_NAME}: {key} is {shapes[key]}, expected {wanted}")
+
+
+def _check_values(state: dict[str, Tensor], path: Path) -> None:
+    """Refuse values that no training ends with, and of which nothing but black pictures comes."""
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
             raise InputError(f"{path} is damaged: {key} holds values that are not finite")
+        if value.is_floating_point() and value.numel() and (largest := float(value.abs().max())) > LARGEST_WEIGHT:
+            raise InputError(f"{path} is damaged: {key} holds a value as large as {largest:.0e}")

@@ -36,6 +36,9 @@ OUTLIER_DISTANCE = 2.0
 DIM = 80
 FADING = 1.1
 
+# A square this much larger than the picture's longer side is a slip of the pen, and takes memory.
+LARGEST_CROP = 4
+
 FIRST_STRIDE = 3
 SAMPLES_PER_STRIDE = 32
 
@@ -90,11 +93,16 @@ def whole_picture(width: int, height: int) -> CropBox:
 
 
 def check_inside(box: CropBox, width: int, height: int, name: str | Path) -> CropBox:
-    """The box, if it touches the picture.
+    """The box, if it touches the picture and is at most a few times as large.
 
     Raises:
-        InputError: it lies outside.
+        InputError: it lies outside, or is larger.
     """
+    if box.side > LARGEST_CROP * max(width, height):
+        raise InputError(
+            f"the crop {box.x},{box.y},{box.side},{box.side} is more than {LARGEST_CROP} times as large as {name} "
+            f"({width}x{height}): give it in that picture's pixels"
+        )
     if box.x >= width or box.y >= height or box.x + box.side <= 0 or box.y + box.side <= 0:
         raise InputError(f"the crop {box.x},{box.y},{box.side},{box.side} lies outside {name} ({width}x{height})")
     return box

@@ -3,13 +3,14 @@
 Frames are read, animated and written a few at a time, so memory does not grow with a video's length.
 """
 
+import os
 from collections.abc import Sequence
 from importlib import resources
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from mrfa.animation.animator import Animator
+from mrfa.animation.animator import Animator, check_kind
 from mrfa.animation.composite import Canvas
 from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop
 from mrfa.animation.driver import Progress, VideoDriver, open_driver
@@ -93,6 +94,7 @@ def animate_file(
     ) as writer:
         while batch := list(islice(frames, animator.batch_size)):
             keypoints = animator.detect([frame.driving for frame in batch])
+            check_kind(keypoints, encoded.keypoints)
             if relative and transfer is None:
                 transfer = RelativeMotion(encoded.keypoints, keypoints, adapt_scale)
             pictures = to_pictures(animator.step(encoded, keypoints, transfer=transfer).image)
@@ -179,6 +181,13 @@ def check_output(output: Path, inputs: Sequence[Path], suffixes: Sequence[str]) 
     if output.suffix.lower() not in suffixes:
         raise InputError(f"cannot write {output}: its name must end in {' or '.join(suffixes)}")
     for path in inputs:
-        if output.resolve() == path.resolve() or (output.exists() and path.exists() and output.samefile(path)):
+        if os.path.realpath(output) == os.path.realpath(path) or _is_same_file(output, path):
             raise InputError(f"the output {output} would replace its own input: choose another name")
     check_writable(output)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False  # one of them is not there, or nobody may look at it

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mrfa.data.files import replacing
+from mrfa.data.files import check_readable, replacing
 from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints
 
@@ -27,6 +27,8 @@ UNKNOWN_DURATION = -1
 # What fits into the 32 bits that mp4 has for a time scale and for the time between two frames; and a bound for time itself.
 LARGEST = 2**31 - 1
 LATEST = 2**53
+# Keypoints lie within [-1, 1], and somewhat beyond where motion was added up; their maps are some units large and never flat.
+FARTHEST, STEEPEST, FLATTEST = 16.0, 1e4, 1e-6
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,7 @@ class MotionTemplate:
             InputError: no such file, it is no motion template, or it holds no frames.
         """
         path = Path(path)
-        if not path.is_file():
-            raise InputError(f"no motion template at {path}")
+        check_readable(path, "motion template")
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
@@ -106,11 +107,12 @@ class MotionTemplate:
         if metadata.get("version") != VERSION:
             raise InputError(f"{path} is a motion template of another version: make it again with  mrfa motion")
         try:
+            durations = _values(tensors["durations"], torch.int64, 1).tolist()
             template = cls(
-                positions=tensors["positions"].float(),
-                affine=tensors["affine"].float() if "affine" in tensors else None,
-                pts=[int(value) for value in tensors["pts"]],
-                durations=[None if value < 0 else int(value) for value in tensors["durations"].tolist()],
+                positions=_values(tensors["positions"], torch.float32, 3),
+                affine=_values(tensors["affine"], torch.float32, 4) if "affine" in tensors else None,
+                pts=_values(tensors["pts"], torch.int64, 1).tolist(),
+                durations=[None if value < 0 else value for value in durations],
                 time_base=_fraction(metadata["time_base"]),
                 rate=_fraction(metadata["rate"]),
                 fingerprint=metadata["detector"],
@@ -141,12 +143,23 @@ class MotionTemplate:
         fits = fits and all(duration is None or duration <= LARGEST for duration in self.durations)
         fits = fits and all(abs(value) <= LATEST for value in (self.pts[0], self.pts[-1]))
         fits = fits and all(0 < later - earlier <= LARGEST for earlier, later in pairwise(self.pts))
+        fits = fits and _within(self.positions, FARTHEST)
         if self.affine is not None:
-            fits = fits and self.affine.shape == (*self.positions.shape, 2)
-        values = [self.positions] if self.affine is None else [self.positions, self.affine]
-        fits = fits and all(bool(value.isfinite().all()) for value in values)
+            fits = fits and self.affine.shape == (*self.positions.shape, 2) and _within(self.affine, STEEPEST)
+            fits = fits and bool((torch.linalg.det(self.affine).abs() >= FLATTEST).all())
         if not fits:
             raise InputError(f"{path} is a damaged motion template: make it again with  mrfa motion")
+
+
+def _values(tensor: Tensor, dtype: torch.dtype, dimensions: int) -> Tensor:
+    """A tensor as `save` writes it."""
+    if tensor.dtype != dtype or tensor.ndim != dimensions:
+        raise ValueError(f"expected {dtype} of {dimensions} dimensions, got {tensor.dtype} {list(tensor.shape)}")
+    return tensor
+
+
+def _within(values: Tensor, bound: float) -> bool:
+    return bool((values.abs() <= bound).all())  # not so where one is no number
 
 
 def _fraction(text: str) -> Fraction:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mrfa.data.files import replacing
+from mrfa.data.files import check_readable, replacing
 from mrfa.errors import InputError
 
 _JPEG_SUFFIXES = {".jpg", ".jpeg"}
@@ -27,10 +27,7 @@ def read_image(path: str | Path) -> np.ndarray:
         InputError: no such file, or it is not a complete picture of a known format.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"no picture at {path}")
-    if path.is_dir():
-        raise InputError(f"cannot read {path} as a picture: it is a folder")
+    check_readable(path, "picture")
     try:
         with Image.open(path) as picture:
             picture.load()

@@ -11,6 +11,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from mrfa.data.files import check_readable, is_folder
 from mrfa.data.images import PICTURE_SUFFIXES, read_image
 from mrfa.errors import InputError
 
@@ -19,6 +20,10 @@ _ATTACHED_PICTURE = 1 << 10  # the disposition bit of cover art
 # Containers whose header tells the true duration, so that a file that ends earlier was cut short.
 _TIMED_CONTAINERS = {"matroska", "webm", "avi", "flv"}
 _TIMED_TOLERANCE = 0.5  # seconds
+# What FFmpeg may take a file for: all that holds its pictures itself. These name other files or addresses, which whoever made
+# the file chooses and not the user; image2 takes the file's own name for a pattern.
+_PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sdp", "smoothstreaming", "webm_dash_manifest"}
+_FORMATS = ",".join(sorted(av.formats_available - _PLAYLISTS))
 
 # How FFmpeg errors are caught: its errors that have an errno are OSErrors, and some are only ValueErrors.
 AV_ERRORS = (av.FFmpegError, OSError, ValueError)
@@ -156,9 +161,12 @@ class PictureFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if not self.path.is_dir():
-            raise InputError(f"no folder at {self.path}")
-        files = [f for f in self.path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and f.is_file()]
+        try:
+            files = [f for f in self.path.iterdir() if f.suffix.lower() in PICTURE_SUFFIXES and f.is_file()]
+        except (FileNotFoundError, NotADirectoryError):
+            raise InputError(f"no folder at {self.path}") from None
+        except OSError as error:
+            raise InputError(f"cannot read the folder {self.path}: {error.strerror}") from None
         self._files = sorted((f for f in files if not f.name.startswith(".")), key=_natural)
         if not self._files:
             raise InputError(f"no pictures in the folder {self.path}")
@@ -187,7 +195,7 @@ def open_frames(path: str | Path) -> VideoReader | PictureFolder:
     Raises:
         InputError: neither is there, or it cannot be read.
     """
-    return PictureFolder(path) if Path(path).is_dir() else VideoReader(path)
+    return PictureFolder(path) if is_folder(path) else VideoReader(path)
 
 
 def open_input(path: Path) -> InputContainer:
@@ -196,13 +204,13 @@ def open_input(path: Path) -> InputContainer:
     Raises:
         InputError: no such file, or no known media format.
     """
-    if not path.exists():
-        raise InputError(f"no video at {path}")
-    if path.is_dir():
-        raise InputError(f"cannot read {path} as a video: it is a folder")
+    check_readable(path, "video")
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
     try:
-        # An absolute path is never mistaken for a URL, and a playlist must not make us read from the network.
-        return av.open(str(path.absolute()), metadata_errors="replace", options={"protocol_whitelist": "file"})
+        # An absolute path is never mistaken for a URL, and nothing in a file makes us read from the network.
+        return av.open(str(path.absolute()), metadata_errors="replace", options=options)
+    except av.error.ArgumentError:
+        raise InputError(f"cannot read {path}: it is a playlist, which names other files: give the video itself") from None
     except AV_ERRORS as error:
         unusable = isinstance(error, (av.error.InvalidDataError, av.error.EOFError))
         hint = "it is empty, cut short, damaged, or not a video" if unusable else _reason(error)

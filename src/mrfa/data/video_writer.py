@@ -12,12 +12,13 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
-from mrfa.data.files import replacing
+from mrfa.data.files import is_folder, replacing
 from mrfa.data.video_reader import AV_ERRORS, PICTURE_RATE, open_input
 from mrfa.errors import InputError
 
 SUFFIXES = {".mp4", ".m4v", ".mov"}
 _MAX_TIMESCALE = 2**31 - 1
+_SLOWEST, _FASTEST = Fraction(1, 10), Fraction(1000)
 _BT709 = 1  # number of these primaries, transfer function and matrix in H.264
 _LIMITED, _FULL = 1, 2  # colour ranges
 
@@ -58,7 +59,8 @@ class VideoWriter:
             raise InputError(f"cannot write {self.path}: videos are written as .mp4")
         self._size = width, height
         self._time_base = Fraction(time_base)
-        self._rate = Fraction(rate or PICTURE_RATE).limit_denominator(1001)
+        # A rate that players can read, which a frame an hour or a billion a second are not.
+        self._rate = min(max(Fraction(rate or PICTURE_RATE), _SLOWEST), _FASTEST).limit_denominator(1001)
         self._audio_from = Path(audio_from) if audio_from is not None else None
         self._crf = crf
         self._stack = ExitStack()
@@ -125,7 +127,7 @@ class VideoWriter:
         self._close(error)
 
     def _open_audio(self, stack: ExitStack) -> InputContainer | None:
-        if self._audio_from is None or self._audio_from.is_dir():
+        if self._audio_from is None or is_folder(self._audio_from):
             return None
         container = stack.enter_context(open_input(self._audio_from))
         return container if container.streams.audio else None

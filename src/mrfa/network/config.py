@@ -9,6 +9,14 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_val
 ENCODER_DIVISOR = 32
 COARSE_DIVISOR = 4
 
+# Bounds of what a stranger's file may ask to be built, some times as large as the paper's. WIDEST is of channels.
+WIDEST = 4096
+MOST_POINTS = 1024
+# Side of the correlation volume's maps: one of this side already takes 17 GB for a pair of pictures.
+LARGEST_VOLUME = 256
+
+Width = Annotated[int, Field(ge=1, le=WIDEST)]
+
 
 class Section(BaseModel):
     """A frozen group of settings in which unknown keys are errors."""
@@ -20,17 +28,19 @@ class AffineDetectorConfig(Section):
     """Keypoint detector of the affine prior (paper 3.1)."""
 
     kind: Literal["affine"] = "affine"
-    keypoints: int = Field(10, ge=1, description="K, the number of keypoints")
+    keypoints: int = Field(10, ge=1, le=MOST_POINTS, description="K, the number of keypoints")
     image_divisor: Literal[1, 2, 4] = Field(4, description="the detector sees the image downsampled by this")
-    stem_widths: tuple[int, ...] = Field((), description="widths of halving blocks in front of the hourglass")
-    width: int = Field(32, ge=1)
-    max_width: int = Field(1024, ge=1)
-    blocks: int = Field(5, ge=1)
-    residual_levels: int = Field(0, ge=0, description="sizes of the hourglass, finest first, that get a residual block")
-    head_kernel: int = Field(7, ge=1)
-    head_padding: int = Field(0, ge=0, description="0 as in the paper: the heatmaps are smaller than the features")
-    pose_width: int = Field(0, ge=0, description="width of the correction of affine maps by the whole picture; 0: none")
-    temperature: float = Field(0.1, gt=0)
+    stem_widths: tuple[Width, ...] = Field((), max_length=6, description="widths of halving blocks in front of the hourglass")
+    width: int = Field(32, ge=1, le=WIDEST)
+    max_width: int = Field(1024, ge=1, le=WIDEST)
+    blocks: int = Field(5, ge=1, le=10)
+    residual_levels: int = Field(0, ge=0, le=11, description="sizes of the hourglass, finest first, that get a residual block")
+    head_kernel: int = Field(7, ge=1, le=31)
+    head_padding: int = Field(0, ge=0, le=15, description="0 as in the paper: the heatmaps are smaller than the features")
+    pose_width: int = Field(
+        0, ge=0, le=WIDEST, description="width of the correction of affine maps by the whole picture; 0: none"
+    )
+    temperature: float = Field(0.1, gt=0, le=100)
 
     @model_validator(mode="after")
     def _levels_exist(self) -> "AffineDetectorConfig":
@@ -53,9 +63,9 @@ class ThinPlateDetectorConfig(Section):
     """Keypoint detector of the thin-plate-spline prior (paper 3.1)."""
 
     kind: Literal["thin_plate"] = "thin_plate"
-    groups: int = Field(10, ge=1, description="K, the number of splines")
-    points: int = Field(5, ge=3, description="keypoints that control each spline")
-    width: int = Field(64, ge=1, description="channels of the ResNet's first stage, at least 16")
+    groups: int = Field(10, ge=1, le=MOST_POINTS, description="K, the number of splines")
+    points: int = Field(5, ge=3, le=256, description="keypoints that control each spline")
+    width: int = Field(64, ge=1, le=WIDEST, description="channels of the ResNet's first stage, at least 16")
 
     @model_validator(mode="after")
     def _trains_safely(self) -> "ThinPlateDetectorConfig":
@@ -86,14 +96,14 @@ class TransformerDetectorConfig(Section):
     """Keypoint detector of the motion-transformer prior (paper 3.1)."""
 
     kind: Literal["transformer"] = "transformer"
-    keypoints: int = Field(10, ge=1, description="K, the number of keypoints")
-    width: int = Field(192, ge=4, description="of the tokens")
-    layers: int = Field(12, ge=1)
-    heads: int = Field(8, ge=1)
-    hidden: int = Field(576, ge=1, description="width inside the layers' perceptrons")
-    patch: int = Field(4, ge=1, description="side of the patches, in pixels of the trunk's features")
-    trunk_widths: tuple[int, int, int] = Field((32, 64, 128), description="channels at H/4, H/8 and H/16")
-    trunk_stem_width: int = Field(64, ge=1)
+    keypoints: int = Field(10, ge=1, le=MOST_POINTS, description="K, the number of keypoints")
+    width: int = Field(192, ge=4, le=WIDEST, description="of the tokens")
+    layers: int = Field(12, ge=1, le=128)
+    heads: int = Field(8, ge=1, le=256)
+    hidden: int = Field(576, ge=1, le=4 * WIDEST, description="width inside the layers' perceptrons")
+    patch: int = Field(4, ge=1, le=64, description="side of the patches, in pixels of the trunk's features")
+    trunk_widths: tuple[Width, Width, Width] = Field((32, 64, 128), description="channels at H/4, H/8 and H/16")
+    trunk_stem_width: int = Field(64, ge=1, le=WIDEST)
 
     @property
     def parts(self) -> int:
@@ -134,38 +144,38 @@ DetectorConfig = Annotated[
 class CoarseConfig(Section):
     """Dense motion network of the prior (paper 3.1), at a quarter of the image size."""
 
-    width: int = Field(64, ge=1)
-    max_width: int = Field(1024, ge=1)
-    blocks: int = Field(5, ge=1)
-    head_kernel: int = Field(7, ge=1)
-    heatmap_variance: float = Field(0.01, gt=0)
+    width: int = Field(64, ge=1, le=WIDEST)
+    max_width: int = Field(1024, ge=1, le=WIDEST)
+    blocks: int = Field(5, ge=1, le=10)
+    head_kernel: int = Field(7, ge=1, le=31)
+    heatmap_variance: float = Field(0.01, gt=0, le=10)
 
 
 class CorrelationConfig(Section):
     """Structure encoders and correlation volume (paper 3.2)."""
 
     image_divisor: Literal[4, 8] = Field(4, description="the volume lives at the image size divided by this")
-    width: int = Field(32, ge=1)
-    max_width: int = Field(512, ge=1)
-    blocks: int = Field(5, ge=1)
+    width: int = Field(32, ge=1, le=WIDEST)
+    max_width: int = Field(512, ge=1, le=WIDEST)
+    blocks: int = Field(5, ge=1, le=10)
     source_image: bool = Field(True, description="false: Table 4, the source encoder sees keypoints alone")
-    channels: int = Field(256, ge=1)
-    heatmap_variance: float = Field(0.1, gt=0)
-    embedding_size: int = Field(64, ge=1, description="side of the learned position embedding, resized to the volume's")
-    radius: int = Field(3, ge=0)
-    pyramid_levels: int = Field(1, ge=0, description="P: pooled levels beyond the volume itself")
+    channels: int = Field(256, ge=1, le=WIDEST)
+    heatmap_variance: float = Field(0.1, gt=0, le=10)
+    embedding_size: int = Field(64, ge=1, le=512, description="side of the learned position embedding, resized to the volume's")
+    radius: int = Field(3, ge=0, le=16)
+    pyramid_levels: int = Field(1, ge=0, le=6, description="P: pooled levels beyond the volume itself")
 
 
 class RefinementConfig(Section):
     """Flow updater and its iterations (paper 3.2)."""
 
     iterations: int = Field(6, ge=3, le=6, description="N: resolutions from 1/32 of the image on, doubling")
-    correlation_widths: tuple[int, int] = (128, 96)
-    flow_widths: tuple[int, int] = (128, 64)
-    motion_width: int = Field(126, ge=1)
-    context_width: int = Field(192, ge=1)
-    warped_width: int = Field(128, ge=1)
-    head_width: int = Field(128, ge=1)
+    correlation_widths: tuple[Width, Width] = (128, 96)
+    flow_widths: tuple[Width, Width] = (128, 64)
+    motion_width: int = Field(126, ge=1, le=WIDEST)
+    context_width: int = Field(192, ge=1, le=WIDEST)
+    warped_width: int = Field(128, ge=1, le=WIDEST)
+    head_width: int = Field(128, ge=1, le=WIDEST)
     update_flow: bool = Field(True, description="false: Table 4, without flow update")
     update_occlusion: bool = Field(True, description="false: Table 4, without occlusion update")
     warped_feature: bool = Field(True, description="false: Table 4, the updater sees no warped source feature")
@@ -180,8 +190,10 @@ class RefinementConfig(Section):
 class GeneratorConfig(Section):
     """Image generator (paper 3.3)."""
 
-    widths: tuple[int, int, int, int, int, int] = Field((64, 128, 256, 512, 512, 512), description="from H down to H/32")
-    outer_kernel: int = Field(7, ge=1, description="kernel of the first and the last convolution")
+    widths: tuple[Width, Width, Width, Width, Width, Width] = Field(
+        (64, 128, 256, 512, 512, 512), description="from H down to H/32"
+    )
+    outer_kernel: int = Field(7, ge=1, le=31, description="kernel of the first and the last convolution")
     coarse_path: bool = Field(True, description="merge in the coarsely warped features of each level")
     image_blend: Literal["none", "occlusion", "predicted"] = Field(
         "occlusion", description="mix of output and warped source image: by the last occlusion map, or by a mask of its own"
@@ -191,7 +203,7 @@ class GeneratorConfig(Section):
 class NetworkConfig(Section):
     """Everything that decides the shapes of the network's weights."""
 
-    image_size: int = Field(256, ge=64)
+    image_size: int = Field(256, ge=64, le=2048)
     coordinates: Literal["half_pixel", "corner_aligned", "official"] = Field(
         "half_pixel",
         description="how positions are read: for new models; for models trained with corner-aligned grids; or as the authors' "
@@ -221,6 +233,9 @@ class NetworkConfig(Section):
 
     def _contradiction(self) -> str | None:
         """Why the parts do not go together; None where they do."""
+        largest = LARGEST_VOLUME * self.correlation.image_divisor
+        if self.motion != "prior_only" and self.image_size > largest:
+            return f"image_size must be at most {largest} with correlation.image_divisor {self.correlation.image_divisor}"
         if self.motion == "prior_only":
             switches = {
                 "refinement.update_flow": self.refinement.update_flow,
