@@ -13,20 +13,23 @@ import torch
 from conftest import write_clip
 from typer.testing import CliRunner
 
+from mrfa.animation.animator import Animator
 from mrfa.cli import app
+from mrfa.data.clips import read_clip
 from mrfa.data.files import check_writable
 from mrfa.errors import InputError
 from mrfa.evaluation import evaluate as running
 from mrfa.evaluation.evaluate import evaluate, measured_frames
 from mrfa.evaluation.figures.grid import Row
+from mrfa.evaluation.methods import NetworkMethod
 from mrfa.evaluation.metrics import Metric, MetricUnavailableError, load_metrics
 from mrfa.evaluation.metrics.metric import BOTH, Better, per_frame
 from mrfa.evaluation.records import TrialRecord
 from mrfa.evaluation.settings import Settings
 from mrfa.evaluation.sheet import write_sheet, write_strip
 from mrfa.evaluation.summary import bootstrap_interval, make_table, sum_up
-from mrfa.evaluation.trials import chosen_clips, cross_identity_trials
-from mrfa.network.model import Network
+from mrfa.evaluation.trials import Trial, chosen_clips, cross_identity_trials
+from mrfa.network.model import Network, Output
 from mrfa.training.config import Config
 from mrfa.weights import load_model, save_model
 
@@ -153,7 +156,10 @@ def test_processes_share_the_trials(people: Path, model: str, tmp_path: Path, mo
     assert [path.name for path in (shared / "trials").glob("*.npz")] == ["anna_1.npz"] and not (shared / "summary.json").exists()
     monkeypatch.setenv("RANK", "0")
     assert evaluate(model, people, _settings(PIXELS), folder=shared)["methods"] == alone["methods"]
-    assert (shared / "summary.json").is_file()
+    (shared / "summary.json").unlink()
+    monkeypatch.setenv("RANK", "1")
+    assert evaluate(model, people, _settings(PIXELS), folder=shared)["methods"] == alone["methods"]
+    assert not (shared / "summary.json").exists()  # the first process alone writes it
     with pytest.raises(InputError, match="--folder"):
         evaluate(model, people, _settings(PIXELS))
 
@@ -204,6 +210,25 @@ def test_relative_and_absolute_motion_differ(people: Path, model: str, monkeypat
     assert found[0]["methods"]["result"]["mean"]["mean"] != found[1]["methods"]["result"]["mean"]["mean"]
 
 
+def test_a_network_follows_the_background_of_one_video_alone(tiny_network: Network, people: Path) -> None:
+    class Recorder(Animator):
+        """An animator that notes how it is asked, in batches of two."""
+
+        def step(self, *arguments: Any, **options: Any) -> Output:
+            asked.append((options["coarse_only"], options["same_video"], options["transfer"] is not None))
+            return super().step(*arguments, **options)
+
+    asked: list[tuple[bool, bool, bool]] = []
+    clip = read_clip(people / "anna_0.mp4", 64)
+    animator = Recorder(tiny_network, batch_size=2)
+    for relative, driver, expected in ((False, "anna_0", (True, False)), (True, "ben_0", (False, True))):
+        trial = Trial("name", people / "anna_0.mp4", people / f"{driver}.mp4")
+        made = NetworkMethod(animator, relative=relative).pictures(trial, clip[0], clip, [1, 2, 3])
+        assert asked == [(coarse, *expected) for coarse in (True, False)] * 2
+        assert {name: pictures.shape for name, pictures in made.items()} == dict.fromkeys(("coarse", "result"), (3, 64, 64, 3))
+        asked.clear()
+
+
 def test_result_videos_of_another_method(people: Path, tmp_path: Path) -> None:
     summary = evaluate(str(people), people, _settings(), folder=tmp_path / "out")
     assert summary["methods"]["result"]["L1"]["mean"] < 1e-3  # the driving videos themselves; sizes alone differ
@@ -239,10 +264,12 @@ def test_the_worst_stand_on_top_of_the_sheet(better: Better, first: str, tmp_pat
 def test_shares_are_of_the_frames_that_both_have() -> None:
     metrics = [Metric("AKD", "lower", BOTH, per_frame(lambda made, true: 0.0))]
     values = {"source": {"AKD": np.array([2.0, 4.0, 8.0])}, "result": {"AKD": np.array([np.nan, 1.0, 3.0])}}
+    unknown = {method: {"AKD": np.full(3, np.nan)} for method in values}
     records = [TrialRecord("a", [1, 2, 3], values, None), TrialRecord("b", [], {}, "is broken")]
+    records.append(TrialRecord("c", [1, 2, 3], unknown, None))
     summary = sum_up(records, metrics, {"variant": "standard", "protocol": "reconstruction"}, ["a line"])
     assert summary["methods"]["result"]["AKD"] == {"mean": 2.0, "low": 2.0, "high": 2.0, "share": 4 / 12, "clips": 1}
-    assert summary["problems"] == ["a line", "b: is broken"] and summary["clips"] == 1
+    assert summary["problems"] == ["a line", "b: is broken"] and summary["clips"] == 2
     table = make_table(summary)
     assert list(table.columns[2].cells) == ["2 (0.333)"] and list(table.columns[3].cells) == ["2 to 2"]
 
@@ -268,6 +295,9 @@ def test_interval_covers_the_mean() -> None:
         covered += low <= 5 <= high
     assert 175 <= covered <= 199
     assert bootstrap_interval(np.array([3.0])) == (3.0, 3.0)
+    assert bootstrap_interval(np.array([1.0, 2.0]), np.array([1e9, 1.0])) == pytest.approx((1, 2), abs=1e-6)
+    low, high = bootstrap_interval(np.arange(99.0), np.repeat([1.0, 0.0], [50, 49]))
+    assert low < 24.5 < high < 30
 
 
 def test_frames_that_are_measured() -> None:
