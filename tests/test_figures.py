@@ -18,10 +18,10 @@ from mrfa.cli_figures import SMALLEST_LABELLED
 from mrfa.data.clips import read_clip
 from mrfa.data.images import write_image
 from mrfa.errors import InputError
-from mrfa.evaluation.figures.examples import cross_identity_examples, read_example, reconstruction_examples
+from mrfa.evaluation.figures.examples import Example, Footage, cross_identity_examples, read_example, reconstruction_examples
 from mrfa.evaluation.figures.flow import LEAST_FULL_PX, draw_flow, flow_changes, full_colour, keypoint_picture, trace_motion
 from mrfa.evaluation.figures.grid import GAP, Row, draw_grid, line_height
-from mrfa.evaluation.figures.results import load_columns
+from mrfa.evaluation.figures.results import draw_results, load_columns
 from mrfa.evaluation.trials import cross_identity_trials
 from mrfa.network.coarse import CoarseMotion
 from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL
@@ -112,6 +112,19 @@ def test_results_of_several_methods(people: Path, model: str, tmp_path: Path) ->
     picture = np.asarray(Image.open(first))
     cells = [picture[2 * LINE : 2 * LINE + CELL, i * (CELL + GAP) : i * (CELL + GAP) + CELL] for i in range(columns)]
     assert (cells[4] == cells[1]).all() and not (cells[3] == cells[1]).all() and not (cells[0] == cells[1]).all()
+
+
+def test_methods_of_all_sizes_show_the_same_frame(people: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[tuple[int | None, int]] = []
+
+    def note(example: Example, size: int) -> Footage:
+        read.append((example.frame, size))
+        return read_example(example, size)
+
+    monkeypatch.setattr("mrfa.evaluation.figures.results.read_example", note)
+    columns = load_columns([model, str(people)], relative=False)
+    draw_results(reconstruction_examples(people, ["ben_0"], rows=1, seed=0), columns, cell=CELL)
+    assert read == [(None, 256), (5, 64)]
 
 
 def test_labels_of_methods(people: Path, model: str) -> None:

@@ -9,10 +9,12 @@ import pytest
 from conftest import write_clip
 from typer.testing import CliRunner
 
+from mrfa.animation.animator import Animator
 from mrfa.cli import app
 from mrfa.config import preset_names
 from mrfa.errors import InputError
 from mrfa.evaluation.settings import TableSettings
+from mrfa.evaluation.tables import paper
 from mrfa.evaluation.tables.paper import make_paper_table
 from mrfa.evaluation.tables.published import published_table
 from mrfa.evaluation.tables.table import Measured, assemble, to_csv, to_markdown
@@ -62,6 +64,7 @@ def test_measured_figures_stand_beside_the_published_ones() -> None:
     assert "AKD (mediapipe)" in head and "AKD (paper)" in head
     assert rows["FOMM"]["L1"] == "0.0400 [0.0360, 0.0440]" and rows["FOMM"]["L1 (paper)"] == "0.0386"
     assert rows["my own"]["L1 (paper)"] == "" and rows["NPMR"]["L1"] == ""
+    assert len(rows) == len(lines) - 2  # no row twice
     assert "- LPIPS: LPIPS (VGG): place vgg16 here" in text and "- a note" in text
 
 
@@ -101,6 +104,31 @@ def test_models_and_result_videos_in_one_table(tmp_path: Path, tiny_network: Net
 
 def test_tables_are_measured_as_the_published_figures_were() -> None:
     assert (TableSettings().variant, TableSettings().frames_per_clip, TableSettings().clips) == ("paper", 0, 0)
+
+
+def test_a_table_says_its_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def evaluated(model: str, data: Path, settings: TableSettings, **unused: object) -> dict[str, Any]:
+        asked.append(settings.protocol)
+        return _summary(l1=0.1) | {"clips": 1, "frames": 1}
+
+    monkeypatch.setattr(paper, "evaluate", evaluated)
+    for number in (2, 3):
+        make_paper_table(number, ["small"], data=tmp_path, folder=tmp_path)
+    assert asked == ["cross-identity", "reconstruction"]
+
+
+def test_speed_is_that_of_the_median_frame(tiny_network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 0.25
+        return now
+
+    monkeypatch.setattr(paper.time, "perf_counter", clock)
+    assert paper.frames_per_second(Animator(tiny_network)) == 4
 
 
 def test_wrong_tables_and_models(tmp_path: Path) -> None:
