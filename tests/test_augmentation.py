@@ -146,3 +146,49 @@ def test_landmarks_far_outside_are_not_believed() -> None:
     batch["driving_groups"][1, 3, 0] = 1.3
     config = AugmentationConfig(horizontal_flip=False, time_flip=False)
     assert augment(batch, config).found.tolist() == [True, False]
+
+
+def _moved(position: list[float], **settings: float) -> Tensor:
+    """Where augmentation moves a landmark of 400 pictures, `[400, 2]`."""
+    torch.manual_seed(0)
+    batch = _batch(400, size=8)
+    batch["driving_groups"] = torch.tensor(position).expand(400, GROUPS, 2)
+    config = AugmentationConfig(horizontal_flip=False, time_flip=False, colour_jitter=0, **settings)  # type: ignore[arg-type]
+    return augment(batch, config).driving_groups[:, 0]
+
+
+def test_pictures_move_as_far_as_the_settings_say() -> None:
+    shifted = _moved([0.0, 0.0], shift=0.1)
+    assert shifted.amax(0).tolist() == pytest.approx([0.2, 0.2], abs=0.01)
+    assert shifted.amin(0).tolist() == pytest.approx([-0.2, -0.2], abs=0.01)
+    turned = _moved([0.5, 0.0], rotation=20)
+    degrees = torch.rad2deg(torch.atan2(turned[:, 1], turned[:, 0]))
+    assert [degrees.min().item(), degrees.max().item()] == pytest.approx([-20, 20], abs=0.5)
+    assert torch.allclose(turned.norm(dim=1), torch.full((400,), 0.5), atol=1e-5)
+    scaled = _moved([0.5, 0.0], scale=0.25)[:, 0] / 0.5
+    assert [scaled.min().item(), scaled.max().item()] == pytest.approx([0.8, 1.25], abs=0.01)
+    bent = _moved([0.0, 0.0], bend=0.03)
+    # Between the places that are drawn the bend is a mean of them.
+    assert all(0.018 < deviation < 0.03 for deviation in bent.std(0).tolist())
+
+
+def test_contrast_and_saturation_change_apart() -> None:
+    torch.manual_seed(0)
+    pictures = torch.full((2, 3, 4, 4), 80, dtype=torch.uint8)
+    pictures[..., :2] = 120
+    config = AugmentationConfig(horizontal_flip=False, time_flip=False, colour_jitter=0.2)
+    pair = augment(_batch(400, pictures=pictures), config)
+    dark, bright = pair.source[:, 0, 0, 3], pair.source[:, 0, 0, 0]
+    contrast = (bright - dark) / (bright + dark) * 5
+    assert [contrast.min().item(), contrast.max().item()] == pytest.approx([0.8, 1.2], abs=0.02)
+    # Contrast and saturation both scale the distance to grey.
+    colours = _recoloured([0.45, 0.35, 0.35], colour_jitter=0.2)
+    chroma = (colours - colours.mean(1, keepdim=True)).norm(dim=1) / colours.mean(1)
+    assert float(chroma.max() / chroma.median()) > 1.25
+
+
+def test_channels_are_mixed_as_much_as_the_setting_says() -> None:
+    torch.manual_seed(0)
+    colours = _recoloured([0.5, 0.5, 0.5], colour_jitter=0, colour_mix=0.05)
+    # The sum of three independent draws, times the brightness.
+    assert colours.std(0).tolist() == pytest.approx([0.05 * 3**0.5 * 0.5] * 3, rel=0.1)

@@ -13,6 +13,7 @@ L = pytest.importorskip("lightning")
 
 from conftest import TINY, packed_file
 
+import mrfa.training.run as run_module
 from mrfa.data.packed import pack_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
@@ -215,6 +216,16 @@ def test_loss_that_is_not_finite_stops_with_the_batch_saved(clips: Path, tmp_pat
     assert saved["source"].shape == (2, 3, 64, 64)
 
 
+def test_figures_are_kept_without_tensorboard(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*arguments: object, **options: object) -> None:
+        raise ModuleNotFoundError("no tensorboard")
+
+    monkeypatch.setattr(run_module, "TensorBoardLogger", absent)
+    train(_config(training__steps=2), data=clips, output=tmp_path, validation=clips, checkpoint_every=1)
+    header = (tmp_path / "logs" / "metrics.csv").read_text().partition("\n")[0]
+    assert {"validation/picture", "validation/sharpness"} <= set(header.split(","))
+
+
 def test_packed_data_needs_neither_video_nor_landmark_libraries(clips: Path, tmp_path: Path) -> None:
     """Training machines may have no PyAV and no mediapipe."""
     packed = packed_file(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4"})
@@ -222,6 +233,7 @@ def test_packed_data_needs_neither_video_nor_landmark_libraries(clips: Path, tmp
 import sys
 sys.modules |= dict.fromkeys(("av", "mediapipe", "mediapipe.python"))
 import mrfa.training.run
+assert not any(name.startswith("mrfa.evaluation") for name in sys.modules)
 from pathlib import Path
 from mrfa.data.packed import unpack_clips
 print(unpack_clips(Path({str(packed)!r}), Path({str(tmp_path)!r}))[0].frames)

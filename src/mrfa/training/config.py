@@ -66,7 +66,11 @@ class AugmentationConfig(Section):
     rotation: float = Field(0.0, ge=0, description="degrees, at most")
     scale: float = Field(0.0, ge=0, lt=1, description="relative, at most")
     shift: float = Field(0.0, ge=0, description="share of the image side, at most")
-    bend: float = Field(0.0, ge=0, description="smooth random deformation that changes the face's proportions, share of the side")
+    bend: float = Field(
+        0.0,
+        ge=0,
+        description="smooth random deformation of the face's proportions, its standard deviation as a share of half the side",
+    )
 
 
 class PartDropoutConfig(Section):
