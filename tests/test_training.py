@@ -17,7 +17,7 @@ import mrfa.training.run as run_module
 from mrfa.data.packed import pack_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
-from mrfa.training.callbacks import Checkpoints
+from mrfa.training.callbacks import Checkpoints, ImagesPerSecond
 from mrfa.training.compact import read_compact
 from mrfa.training.config import Config, load_config
 from mrfa.training.run import train
@@ -35,8 +35,10 @@ def _config(**more: object) -> Config:
     return load_config("small", TINY | UNGUIDED | {key.replace("__", "."): value for key, value in more.items()})
 
 
-def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path) -> None:
+def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: weights, their average, the discriminator, moments and schedule."""
+    steps: list[int] = []
+    monkeypatch.setattr(ImagesPerSecond, "on_train_batch_end", lambda self, trainer, *unused: steps.append(trainer.global_step))
     adversarial = {"weight": 0.1, "warmup_steps": 1}
     config = _config(training__steps=4, training__average=0.5, training__objective__adversarial=adversarial)
     options: dict[str, Any] = {"data": clips, "cache": tmp_path / "cache", "checkpoint_every": 3}
@@ -44,6 +46,7 @@ def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path) -> None
     train(config, output=tmp_path / "parts", time_limit=1e-6, **options)
     assert _checkpoint(tmp_path / "parts")["global_step"] == 1
     train(config, output=tmp_path / "parts", resume=True, **options)
+    assert steps == [1, 2, 3, 4, 1, 2, 3, 4]
     whole, parts = _checkpoint(tmp_path / "whole"), _checkpoint(tmp_path / "parts")
     assert whole["global_step"] == parts["global_step"] == 4
     for name, value in whole["state_dict"].items():

@@ -158,7 +158,7 @@ def test_resumed_schedule_is_that_of_the_configuration(tmp_path: Path) -> None:
 
 def test_validation_measures_against_repeating_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
-    config = load_config("small", TINY | {"training.average": 0})
+    config = load_config("small", TINY | {"training.average": 0.9})
     module = TrainingModule(
         Network(config.network).eval(), Objective(config.training.objective), config, total_steps=10, output=tmp_path
     )
@@ -179,7 +179,7 @@ def test_validation_measures_against_repeating_the_source(tmp_path: Path, monkey
     keypoints = output.driving_keypoints._replace(positions=positions)
     output = output._replace(image=(images[0] / 255 + images[1] / 255) / 2, driving_keypoints=keypoints)
     logged: dict[str, float] = {}
-    monkeypatch.setattr(module.network, "forward", lambda source, driving: output)
+    monkeypatch.setattr(module.best_network, "forward", lambda source, driving: output)
     monkeypatch.setattr(module, "log", lambda name, value, **unused: logged.update({name: float(value)}))
     module.validation_step(batch, 0)
     assert logged["validation/picture"] == pytest.approx(0.5, rel=1e-4)
