@@ -85,6 +85,8 @@ def test_without_a_folder_only_the_sheet_stays(people: Path, model: str, tmp_pat
     assert set(tmp_path.iterdir()) - before == {tmp_path / "sheet.png"}
     with pytest.raises(InputError, match="no folder"):
         evaluate(model, people, _settings(), sheet=tmp_path / "missing" / "sheet.png")
+    with pytest.raises(InputError, match="cannot make the folder"):
+        evaluate(model, people, _settings(), folder=tmp_path / "sheet.png")
 
 
 def test_paper_variant_counts_the_first_frame(people: Path, model: str, tmp_path: Path) -> None:
@@ -182,6 +184,15 @@ def test_cross_identity_pairs_are_saved_and_kept(people: Path, tmp_path: Path) -
     pairs.write_text('[{"source": "anna_0", "driving": "carl_0"}]')
     with pytest.raises(InputError, match="carl_0"):
         cross_identity_trials(people, pairs, pairs=3, seed=1)
+    for content, message in (
+        ("[]", "names no pairs"),
+        ("{}", "names no pairs"),
+        ("[3]", "is not a list"),
+        ("[", "is not a list"),
+    ):
+        pairs.write_text(content)
+        with pytest.raises(InputError, match=message):
+            cross_identity_trials(people, pairs, pairs=3, seed=1)
 
 
 def test_cross_identity(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

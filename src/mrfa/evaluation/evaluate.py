@@ -37,21 +37,24 @@ Progress = Callable[[int, int], None]
 
 
 class Evaluation(NamedTuple):
-    """What trials are run with.
+    """All that trials are run with.
 
     Attributes:
         method: makes the pictures.
         metrics: measure them.
-        settings: of the user.
+        problems: a line for each metric or baseline that cannot be had.
         faces: for the warp by landmarks, None for none.
-        folder: of all results.
+        trials: what is evaluated.
+        settings, folder: as given.
         about: what is said of the evaluation in its summary; records made under another are not taken over.
     """
 
     method: Method
     metrics: Sequence[Metric]
-    settings: Settings
+    problems: list[str]
     faces: FaceMesh | None
+    trials: Sequence[Trial]
+    settings: Settings
     folder: Path
     about: dict[str, Any]
 
@@ -94,20 +97,36 @@ def evaluate(
         require(module, extra="evaluate")
     if sheet is not None:
         check_writable(sheet)
+    evaluation = _prepare(model, data, settings, folder, compute)
+    records = run_trials(evaluation, progress)
+    if all(record.problem for record in records):
+        raise InputError(f"none of {len(records)} clips could be evaluated; {records[0].name}: {records[0].problem}")
+    summary = sum_up(records, evaluation.metrics, evaluation.about, evaluation.problems)
+    if rank() == 0:
+        write_summary(folder, summary, records)
+        for path in (folder / "sheet.png", *([sheet] if sheet else [])):
+            write_sheet(path, folder, records, evaluation.metrics)
+    return summary
+
+
+def _prepare(model: str, data: Path, settings: Settings, folder: Path, compute: Compute) -> Evaluation:
+    """Load the model and the metrics, choose the trials, and make the folder; see `evaluate`."""
     device = _own_device(compute.device)
     method = load_method(model, compute._replace(device=device), relative=settings.relative)
     metrics, problems = load_metrics(settings.metrics, Needs(settings.variant, settings.weights, device))
     metrics = [metric for metric in metrics if settings.protocol in metric.protocols]
     if not metrics:
         raise InputError(f"no metric for {settings.protocol}: {'; '.join(problems) or 'none of those named serves it'}")
-    # A warp by the driver's landmarks would give portraits another person's face.
     faces = None
-    if settings.baselines and not settings.cross_identity:
+    if settings.baselines and not settings.cross_identity:  # the driver's landmarks would make another person of the portrait
         try:
             faces = shared_face_mesh()
         except MetricUnavailableError as error:
             problems.append(f"thin-plate: {error}")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make the folder {folder}: {error.strerror}") from None
     if settings.cross_identity:
         pairs_file = folder / "pairs.json"
         trials = cross_identity_trials(data, pairs_file, pairs=settings.pairs, seed=settings.seed, clips=settings.clips)
@@ -123,23 +142,15 @@ def evaluate(
         "frames_per_clip": settings.frames_per_clip,
         "baselines": settings.baselines,
     }
-    records = run_trials(Evaluation(method, metrics, settings, faces, folder, about), trials, progress)
-    if all(record.problem for record in records):
-        raise InputError(f"none of {len(records)} clips could be evaluated; {records[0].name}: {records[0].problem}")
-    summary = sum_up(records, metrics, about, problems)
-    if rank() == 0:
-        write_summary(folder, summary, records)
-        for path in (folder / "sheet.png", *([sheet] if sheet else [])):
-            write_sheet(path, folder, records, metrics)
-    return summary
+    return Evaluation(method, metrics, problems, faces, trials, settings, folder, about)
 
 
-def run_trials(evaluation: Evaluation, trials: Sequence[Trial], progress: Progress | None = None) -> list[TrialRecord]:
+def run_trials(evaluation: Evaluation, progress: Progress | None = None) -> list[TrialRecord]:
     """Run this process's share of the trials, and collect the records of all.
 
     Trials with values of the same settings and metrics are not run again; those that had a problem are.
     """
-    folder = evaluation.folder
+    folder, trials = evaluation.folder, evaluation.trials
     key = evaluation.about | {"metrics": sorted(metric.name for metric in evaluation.metrics)}
     own = list(trials)[rank() :: world()]
     known = {trial.name: read_record(folder, trial.name, key) for trial in own}

@@ -97,6 +97,8 @@ def _read_pairs(path: Path, clips: dict[str, Clip]) -> list[tuple[str, str]]:
         drawn = [(str(pair["source"]), str(pair["driving"])) for pair in json.loads(path.read_text())]
     except (ValueError, TypeError, KeyError):
         raise InputError(f'{path} is not a list of pairs such as {{"source": "anna_0", "driving": "ben_1"}}') from None
+    if not drawn:
+        raise InputError(f"{path} names no pairs: delete it to have some drawn")
     unknown = [name for pair in drawn for name in pair if name not in clips]
     if unknown:
         raise InputError(f"{path} names the clip {unknown[0]}, which is none of those evaluated")

@@ -138,7 +138,7 @@ def keypoint_picture(picture: np.ndarray, positions: Tensor) -> "Callable[[Axes]
         hues = np.arange(len(positions)) * 0.618034 % 1  # neighbours far apart
         points = axes.get_window_extent().width / axes.figure.dpi * 72
         x, y = positions.T.numpy()
-        axes.scatter(x, y, c=hues, cmap="hsv", vmin=0, vmax=1, s=(points / 30) ** 2, edgecolors="black", linewidths=points / 200)
+        axes.scatter(x, y, c=hues, cmap="hsv", vmin=0, vmax=1, s=(points / 22) ** 2, edgecolors="black", linewidths=points / 200)
 
     return draw
 
@@ -151,7 +151,7 @@ def wheel_legend(full: float | None) -> "Callable[[Axes], None]":
         axes.set(xlim=(-1.3, 1.3), ylim=(1.5, -1.1))
         axes.set_axis_off()
         text = "edge: as stated" if full is None else f"edge: {full:.3g} px or more"
-        axes.text(0, 1.25, text, ha="center", va="center", fontsize=axes.get_window_extent().width / axes.figure.dpi * 5)
+        axes.text(0, 1.25, text, ha="center", va="center", fontsize=axes.get_window_extent().width / axes.figure.dpi * 5.5)
 
     return draw
 
@@ -162,7 +162,7 @@ def ramp_legend(axes: "Axes") -> None:
     axes.set(xlim=(-0.1, 1.1), ylim=(-0.1, 1.1))
     axes.set_axis_off()
     for y, text in ((1, "1: visible"), (0, "0: hidden")):
-        axes.text(0.22, y, text, va="center", fontsize=axes.get_window_extent().width / axes.figure.dpi * 5)
+        axes.text(0.22, y, text, va="center", fontsize=axes.get_window_extent().width / axes.figure.dpi * 5.5)
 
 
 def _rows(footage: Footage, steps: MotionSteps, title: str, cell: int) -> list[Row]:
