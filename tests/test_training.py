@@ -141,6 +141,14 @@ def test_detector_learns_alone_in_its_first_steps(clips: Path, tmp_path: Path) -
     assert _learned(config, tmp_path / "run") == {"detector"}
 
 
+def test_seed_decides_where_a_run_starts(clips: Path, tmp_path: Path) -> None:
+    config = _config(training__steps=1, training__learning_rate=1e-12, training__seed=5)
+    train(config, data=clips, output=tmp_path / "run")
+    L.seed_everything(5)
+    start = Network(config.network).encoder.state_dict()["first.0.weight"]
+    torch.testing.assert_close(_checkpoint(tmp_path / "run")["state_dict"]["network.encoder.first.0.weight"], start)
+
+
 def _learned(config: Config, run: Path) -> set[str]:
     """Which parts of the network a run has changed."""
     L.seed_everything(config.training.seed)

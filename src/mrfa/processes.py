@@ -63,7 +63,7 @@ class Processes:
                 raise InputError(f"{processes.local_count} processes need as many devices, but this machine has {devices}")
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
-            dist.init_process_group(timeout=SLOWEST_STEP)
+            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=SLOWEST_STEP)
         return processes
 
     def share(self, items: Sequence[T]) -> list[T]:
