@@ -203,11 +203,13 @@ def test_start_says_what_is_fresh_and_what_is_left_behind(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = train(_config(training__steps=1), data=clips, output=tmp_path / "a")
-    other = _config(training__steps=1, network__detector__keypoints=29, network__detector__residual_levels=0)
+    changes = {"network__detector__keypoints": 29, "network__coordinates": "corner_aligned"}
+    other = _config(training__steps=1, network__detector__residual_levels=0, **changes)
     train(other, data=clips, output=tmp_path / "b", init=str(first))
     said = " ".join(capsys.readouterr().err.split())
     assert "started afresh" in said and "heatmap_head" in said.partition("left behind")[0]
     assert "hourglass.residual" in said.partition("left behind")[2]
+    assert "half_pixel, this network as corner_aligned" in said
 
 
 def test_existing_run_is_not_overwritten(clips: Path, tmp_path: Path) -> None:

@@ -118,6 +118,12 @@ def _take_over(network: Network, start: Network, origin: Path) -> None:
         raise InputError(f"no weight of {origin} fits the configuration: is it a model of another kind?")
     network.load_state_dict(fitting, strict=False)
     console = Console(stderr=True)
+    ours, theirs = network.config.coordinates, start.config.coordinates
+    if ours != theirs:
+        hint = f"to keep them, add --set network.coordinates={theirs}"
+        console.print(
+            f"{origin} reads positions as {theirs}, this network as {ours}, and has to learn that; {hint}", style="yellow"
+        )
     if fresh := _modules(state.keys() - fitting.keys()):
         console.print(f"started afresh, as {origin} has no weights of these sizes there: {fresh}", style="yellow")
     if unused := _modules(offered.keys() - state.keys()):
