@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
-import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
@@ -14,7 +13,7 @@ from mrfa.animation.job import animate_file, demo_files
 from mrfa.animation.template import MotionTemplate
 from mrfa.cli import app
 from mrfa.data.images import read_image
-from mrfa.data.landmarks import FaceLandmarker, eye_opening, mouth_opening
+from mrfa.faces.landmarks import FaceLandmarker, eye_opening, mouth_opening
 from mrfa.training.config import load_config
 from mrfa.weights import detector_fingerprint, find_model, load_model
 
@@ -36,7 +35,6 @@ def test_size_and_cost() -> None:
 
 def test_demo_moves_head_lips_and_lids(tmp_path: Path) -> None:
     """Every fourth frame of it, at which blinks still show."""
-    pytest.importorskip("mediapipe")
     portrait, motion = demo_files()
     template = MotionTemplate.load(motion)
     assert template.fingerprint == detector_fingerprint(load_model("small"))
@@ -46,7 +44,8 @@ def test_demo_moves_head_lips_and_lids(tmp_path: Path) -> None:
     target = tmp_path / "demo.mp4"
     animate_file(portrait, tmp_path / "motion.safetensors", target)
     eyes, mouths, noses = [], [], []
-    with FaceLandmarker(static=False) as landmarker, av.open(str(target)) as container:
+    landmarker = FaceLandmarker(static=False)
+    with av.open(str(target)) as container:
         for frame in container.decode(video=0):
             landmarks = landmarker(frame.to_ndarray(format="rgb24"))
             assert landmarks is not None
@@ -59,7 +58,6 @@ def test_demo_moves_head_lips_and_lids(tmp_path: Path) -> None:
 
 
 def test_better_than_the_coarse_motion_on_people_never_seen(faces: Path, tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
     arguments = ["--data", str(faces / "test"), "--clips", "8", "--frames-per-clip", "3", "--folder", str(tmp_path)]
     result = CliRunner().invoke(app, ["evaluate", "small", *arguments, "--metrics", "L1,face L1,AKD (mediapipe)"])
     assert result.exit_code == 0, result.output

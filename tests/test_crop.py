@@ -1,5 +1,4 @@
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import pytest
 from mrfa.animation import crop as crop_module
 from mrfa.animation.crop import (
     CropBox,
-    Face,
     crop_image,
     find_clip_crop,
     find_clip_face,
@@ -23,6 +21,7 @@ from mrfa.animation.crop import (
 from mrfa.data.images import read_image
 from mrfa.data.video import Frame, VideoReader
 from mrfa.errors import InputError
+from mrfa.faces.finder import Face
 
 
 @pytest.fixture(scope="module")
@@ -106,31 +105,12 @@ def test_finds_the_astronaut(astronaut: np.ndarray) -> None:
     assert_around_the_face(find_face_crop(astronaut))
 
 
-@pytest.fixture
-def no_landmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent(static: bool = True) -> None:
-        raise InputError("no mediapipe")
-
-    monkeypatch.setattr(crop_module, "FaceLandmarker", absent)
-
-
-def test_cascade_alone_agrees_with_the_landmarks(astronaut: np.ndarray, no_landmarks: None) -> None:
-    box = find_face_crop(astronaut)
-    assert_around_the_face(box)
-    assert box.y + box.side / 2 == pytest.approx(115, abs=12)
-
-
-def test_cascade_alone_takes_the_largest_face(astronaut: np.ndarray, no_landmarks: None) -> None:
+def test_the_largest_face_is_taken(astronaut: np.ndarray) -> None:
     both = np.full((400, 800, 3), 128, np.uint8)
     both[10:210, 10:210] = crop_image(astronaut, CropBox(0, 0, 512), 200)
     both[:, 400:] = crop_image(astronaut, CropBox(0, 0, 512), 400)
     box = find_face_crop(both)
     assert box.x + box.side / 2 == pytest.approx(400 + 224 * 400 / 512, abs=20)
-
-
-def test_no_mediapipe_is_no_error(astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mediapipe.python.solutions.face_mesh", None)
-    assert_around_the_face(find_face_crop(astronaut))
 
 
 def test_small_faces_are_found(astronaut: np.ndarray) -> None:
@@ -152,45 +132,45 @@ def test_no_face() -> None:
         find_clip_crop(Clip([]))  # type: ignore[arg-type]
 
 
+def _face(x0: float, y0: float, x1: float, y1: float) -> Face:
+    corners = np.array([(x0, y0, 0), (x1, y1, 0)], np.float32)
+    return Face(np.repeat(corners, 239, axis=0), 1.0)
+
+
+def _find_by(monkeypatch: pytest.MonkeyPatch, find: Callable[[np.ndarray], Face | None]) -> None:
+    monkeypatch.setattr(crop_module, "FaceFinder", lambda tracking: find)
+
+
 def test_clip_crop_holds_the_face_of_every_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A face that drifts to the right; on some frames nothing, or an unconfirmed box elsewhere, is found."""
+    """A face that drifts to the right; on some frames nothing is found, on one another face."""
     looked: list[int] = []
 
-    class Finder:
-        def __enter__(self) -> "Finder":
-            return self
+    def find(image: np.ndarray) -> Face | None:
+        number = int(image[0, 0, 0])
+        looked.append(number)
+        if number % 9 == 0:
+            return None
+        if number == 12:
+            return _face(150, 150, 160, 160)
+        return _face(50 + number / 10, 60, 70 + number / 10, 80)
 
-        def __exit__(self, *args: object) -> None: ...
-
-        def __call__(self, image: np.ndarray) -> Face | None:
-            number = int(image[0, 0, 0])
-            looked.append(number)
-            if number % 9 == 0:
-                return None
-            if number % 9 == 3:
-                return Face((150, 150, 160, 160), False)
-            return Face((50 + number / 10, 60, 70 + number / 10, 80), True)
-
-    monkeypatch.setattr(crop_module, "FaceFinder", Finder)
+    _find_by(monkeypatch, find)
     counts: list[int] = []
     images = [np.full((200, 200, 3), 100, np.uint8) for _ in range(200)]
     for number, image in enumerate(images):
         image[0, 0] = number
     box, first, shown = find_clip_face(Clip(images), on_frame=counts.append)  # type: ignore[arg-type]
-    assert first == 6 and shown is images[6]
+    assert first == 3 and shown is images[3]
     assert counts == list(range(1, 201))
     assert len(looked) < 60 and looked[-1] > 180
-    last = 70 + max(n for n in looked if n % 9 not in (0, 3)) / 10
-    assert box.side == round(1.6 * (last - 50.6))
-    assert box.x + box.side / 2 == pytest.approx((50.6 + last) / 2, abs=1)
+    last = 70 + max(n for n in looked if n % 9) / 10
+    assert box.side == round(1.6 * (last - 50.3))
+    assert box.x + box.side / 2 == pytest.approx((50.3 + last) / 2, abs=1)
 
 
 @pytest.mark.parametrize(("values", "expected"), [([0] * 6 + list(range(10, 100, 4)), 24), ([60, 61] * 20, 0), ([90] * 9, 0)])
 def test_the_first_frame_is_not_one_of_a_fade_in(monkeypatch: pytest.MonkeyPatch, values: list[int], expected: int) -> None:
-    def find(self: object, image: np.ndarray) -> Face | None:
-        return Face((50, 50, 90, 90), True) if image.mean() > 5 else None
-
-    monkeypatch.setattr(crop_module.FaceFinder, "__call__", find)
+    _find_by(monkeypatch, lambda image: _face(50, 50, 90, 90) if image.mean() > 5 else None)
     images = [np.full((120, 120, 3), value, np.uint8) for value in values]
     assert find_clip_face(Clip(images)).first == expected  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ from mrfa.evaluation import evaluate as running
 from mrfa.evaluation.evaluate import evaluate, measured_frames
 from mrfa.evaluation.figures.grid import Row
 from mrfa.evaluation.methods import NetworkMethod
-from mrfa.evaluation.metrics import Metric, MetricUnavailableError, load_metrics
+from mrfa.evaluation.metrics import Metric, load_metrics
 from mrfa.evaluation.metrics.metric import BOTH, Better, per_frame
 from mrfa.evaluation.records import TrialRecord
 from mrfa.evaluation.settings import Settings
@@ -48,7 +48,6 @@ def model(tmp_path: Path, tiny_network: Network, tiny_config: Config) -> str:
 
 
 def test_reconstruction_leaves_figures_table_and_sheet(people: Path, model: str, tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
     out, sheet = tmp_path / "out", tmp_path / "sheet.png"
     summary = evaluate(model, people, _settings(PIXELS, baselines=True), folder=out, sheet=sheet)
     assert summary == json.loads((out / "summary.json").read_text())
@@ -67,16 +66,6 @@ def test_reconstruction_leaves_figures_table_and_sheet(people: Path, model: str,
         figure["mean"] / summary["methods"]["source"]["L1"]["mean"]
     )
     assert summary["methods"]["result"]["PSNR"]["share"] is None
-
-
-def test_without_mediapipe_the_warp_is_left_out(people: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> None:
-        raise MetricUnavailableError("landmarks need mediapipe")
-
-    monkeypatch.setattr(running, "shared_face_mesh", absent)
-    summary = evaluate(model, people, _settings(baselines=True, clips=1))
-    assert list(summary["methods"]) == ["source", "coarse", "result"]
-    assert summary["problems"] == ["thin-plate: landmarks need mediapipe"]
 
 
 def test_without_a_folder_only_the_sheet_stays(people: Path, model: str, tmp_path: Path) -> None:
@@ -196,7 +185,6 @@ def test_cross_identity_pairs_are_saved_and_kept(people: Path, tmp_path: Path) -
 
 
 def test_cross_identity(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("mediapipe")
     settings = _settings(("ARD (mediapipe)",), cross_identity=True, pairs=2, baselines=True)
     summary = evaluate(model, people, settings, folder=tmp_path / "out")
     assert summary["relative"] and summary["protocol"] == "cross-identity" and summary["clips"] == 2
@@ -342,7 +330,6 @@ def test_command(people: Path, model: str, tmp_path: Path) -> None:
 
 
 def test_real_clips(tiny_network: Network, tiny_config: Config, faces: Path, tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
     save_model(tiny_network, tmp_path / "model", "# tiny")
     steps: list[tuple[int, int]] = []
     names = ("face L1", "AKD (mediapipe)", "sharpness", "artefact", "lost faces (mediapipe)")

@@ -1,19 +1,14 @@
-"""Landmarks: what is measured on them, and that mediapipe's lie where the face is."""
+"""Landmarks: what is measured on them, and that they lie where the face is."""
 
-import builtins
-import os
-import threading
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 
-from mrfa.data import landmarks as landmarks_module
 from mrfa.data.clips import list_clips, read_clip
 from mrfa.data.guidance import annotate_clip
 from mrfa.data.images import read_image
-from mrfa.data.landmarks import (
+from mrfa.faces.landmarks import (
     LANDMARK_GROUPS,
     FaceLandmarker,
     eye_opening,
@@ -69,59 +64,13 @@ def test_face_box_leaves_the_irises_out(landmarks: np.ndarray) -> None:
     assert face_box(landmarks) == (10, 20, 220, 240)
 
 
-def test_whole_numbers_are_pixel_centres() -> None:
-    """Mediapipe counts from the picture's edge, in shares of its sides."""
-    point = SimpleNamespace(x=0.25, y=0.5, z=0.1)
-    found = SimpleNamespace(multi_face_landmarks=[SimpleNamespace(landmark=[point])])
-    landmarker = object.__new__(FaceLandmarker)
-    landmarker._mesh = SimpleNamespace(process=lambda image: found)
-    points = landmarker.in_space(np.zeros((10, 20, 3), np.uint8))
-    assert points is not None
-    np.testing.assert_allclose(points, [[4.5, 4.5, 2]], rtol=1e-6)
-
-
-def test_absent_mediapipe_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mrfa.errors import InputError
-
-    real = builtins.__import__
-
-    def without(name: str, *arguments: object, **options: object) -> ModuleType:
-        if name.startswith("mediapipe"):
-            raise ImportError(name)
-        return real(name, *arguments, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match=r"pip install mediapipe==0\.10\.14"):
-        FaceLandmarker()
-
-
-def test_other_threads_keep_the_error_stream(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """mediapipe's notes are kept off it only where nobody else could write to it meanwhile."""
-    alone = threading.active_count()
-    monkeypatch.setattr(landmarks_module.threading, "active_count", lambda: len(threading.enumerate()) - alone + 1)
-    with landmarks_module._quiet():
-        os.write(2, b"note\n")
-    assert capfd.readouterr().err == ""
-    end = threading.Event()
-    other = threading.Thread(target=end.wait)
-    other.start()
-    try:
-        with landmarks_module._quiet():
-            os.write(2, b"message\n")
-    finally:
-        end.set()
-        other.join()
-    assert capfd.readouterr().err == "message\n"
-
-
 def test_a_real_face(frame: np.ndarray) -> None:
-    pytest.importorskip("mediapipe")
-    with FaceLandmarker() as landmarker:
-        found = landmarker(frame)
-        assert found is not None and found.shape == (478, 2) and found.dtype == np.float32
-        assert landmarker(np.zeros_like(frame)) is None
-        # A picture moved by whole pixels has its landmarks moved by as many; the detector itself scatters by up to a pixel.
-        moved = landmarker(np.roll(frame, (5, 7), (0, 1)))
+    landmarker = FaceLandmarker()
+    found = landmarker(frame)
+    assert found is not None and found.shape == (478, 2) and found.dtype == np.float32
+    assert landmarker(np.zeros_like(frame)) is None
+    # A picture moved by whole pixels has its landmarks moved by as many; the detector itself scatters by up to a pixel.
+    moved = landmarker(np.roll(frame, (5, 7), (0, 1)))
     assert moved is not None
     np.testing.assert_allclose((moved - found).mean(0), (7, 5), atol=1)
     means = dict(zip(GROUP_NAMES, group_means(found), strict=True))
@@ -138,32 +87,28 @@ def test_a_real_face(frame: np.ndarray) -> None:
 
 
 def test_tracking_agrees_with_single_pictures(faces: Path) -> None:
-    pytest.importorskip("mediapipe")
     frames = read_clip(list_clips(faces / "test")[0].path, 256)[:5]
-    with FaceLandmarker() as single, FaceLandmarker(static=False) as tracking:
-        for frame in frames:
-            alone, tracked = single(frame), tracking(frame)
-            assert alone is not None and tracked is not None
-            assert np.abs(alone - tracked).mean() < 2
+    single, tracking = FaceLandmarker(), FaceLandmarker(static=False)
+    for frame in frames:
+        alone, tracked = single(frame), tracking(frame)
+        assert alone is not None and tracked is not None
+        assert np.abs(alone - tracked).mean() < 2
 
 
 def test_any_size_of_picture(faces: Path) -> None:
-    pytest.importorskip("mediapipe")
     image = read_image(sorted((faces / "portraits").iterdir())[0])
-    with FaceLandmarker() as landmarker:
-        full, half = landmarker(image), landmarker(np.ascontiguousarray(image[::2, ::2]))
+    landmarker = FaceLandmarker()
+    full, half = landmarker(image), landmarker(np.ascontiguousarray(image[::2, ::2]))
     assert full is not None and half is not None
     assert np.abs(full / 2 - half).mean() < 0.02 * max(image.shape[:2])
 
 
 def test_annotated_clip_is_half_pixel_normalised(frame: np.ndarray) -> None:
-    pytest.importorskip("mediapipe")
     wide = np.concatenate([frame, np.zeros_like(frame[:, :64])], 1)
     groups, found = annotate_clip(np.stack([wide, np.zeros_like(wide)]))
     assert groups.shape == (2, 26, 2) and groups.dtype == np.float32
     assert found.dtype == bool and found.tolist() == [True, False]
     assert (groups[1] == 0).all()
-    with FaceLandmarker() as landmarker:
-        landmarks = landmarker(wide)
+    landmarks = FaceLandmarker()(wide)
     assert landmarks is not None
     np.testing.assert_allclose((groups[0] + 1) / 2 * (320, 256) - 0.5, group_means(landmarks), atol=1e-3)

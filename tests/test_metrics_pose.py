@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.synthetic import Expression, Pose, State, SyntheticHead, render
-from mrfa.data.landmarks import FaceLandmarker
 from mrfa.evaluation.metrics.expression import ACTIONS, action_difference, actions
 from mrfa.evaluation.metrics.head_pose import MEAN_FACE, angle_difference, head_angles
+from mrfa.faces.landmarks import FaceLandmarker
 
 
 def _mean_face() -> np.ndarray:
@@ -51,18 +51,17 @@ def test_actions_of_a_face() -> None:
 
 
 def test_angles_and_actions_of_synthetic_heads() -> None:
-    pytest.importorskip("mediapipe")
     heads = [SyntheticHead.draw(seed) for seed in (1, 2, 3)]
     errors = []
-    with FaceLandmarker() as landmarker:
-        for head in heads:
-            found = []
-            for yaw, pitch in ((0, 0), (20, 0), (-15, 10)):
-                state = State(pose=Pose(yaw=yaw, pitch=pitch), expression=Expression())
-                mesh = landmarker.in_space(render(head, state).image)
-                assert mesh is not None
-                found.append(head_angles(mesh)[:2])
-            errors += [found[1] - found[0] - [20, 0], found[2] - found[0] - [-15, 10]]
-            wide = landmarker(render(head, State(pose=Pose(), expression=Expression(mouth_open=0.9))).image)
-            assert wide is not None and actions(wide)[ACTIONS.index("mouth open")]
+    landmarker = FaceLandmarker()
+    for head in heads:
+        found = []
+        for yaw, pitch in ((0, 0), (20, 0), (-15, 10)):
+            state = State(pose=Pose(yaw=yaw, pitch=pitch), expression=Expression())
+            mesh = landmarker.in_space(render(head, state).image)
+            assert mesh is not None
+            found.append(head_angles(mesh)[:2])
+        errors += [found[1] - found[0] - [20, 0], found[2] - found[0] - [-15, 10]]
+        wide = landmarker(render(head, State(pose=Pose(), expression=Expression(mouth_open=0.9))).image)
+        assert wide is not None and actions(wide)[ACTIONS.index("mouth open")]
     assert np.abs(errors).mean() < 5

@@ -104,7 +104,6 @@ def test_each_process_prepares_its_share(clips: Path, tmp_path: Path, monkeypatc
 
 
 def test_packed_clips_of_one_name_stay_apart(tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
     for number, identity in enumerate(("anna", "ben")):
         (tmp_path / "clips" / identity).mkdir(parents=True)
         write_clip(tmp_path / "clips" / identity / "0.mp4", frames=3 + number, shade=60 + 80 * number)

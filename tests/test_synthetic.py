@@ -1,7 +1,6 @@
 """Synthetic heads: what is said to be known about their pictures is so."""
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
@@ -29,8 +28,8 @@ from benchmarks.synthetic.rasterise import rasterise
 from benchmarks.synthetic.state import euler_degrees
 from benchmarks.synthetic.topology import EYE_ROW, MOUTH_ROW, grids, mesh
 from mrfa.data.clips import list_clips, read_clip
-from mrfa.data.landmarks import LANDMARK_GROUPS, FaceLandmarker, group_means
 from mrfa.errors import InputError
+from mrfa.faces.landmarks import LANDMARK_GROUPS, FaceLandmarker, group_means
 
 SIZE = 128
 SOURCE = State(Pose(yaw=-10, pitch=-3), Expression(smile=0.2), background_x=0.03)
@@ -242,15 +241,14 @@ def test_talk_is_smooth_and_depends_on_its_seed_alone() -> None:
     assert talking_sequence(1, 0) == []
 
 
-@pytest.mark.skipif(find_spec("mediapipe") is None, reason="mediapipe is absent")
 def test_a_face_detector_finds_the_face_where_it_is() -> None:
     distances = []
-    with FaceLandmarker() as landmarker:
-        for seed, yaw in ((0, 0), (1, 25), (5, -25), (8, 10), (16, -15)):
-            picture = render(SyntheticHead.draw(seed), State(Pose(yaw=yaw), Expression(mouth_open=0.3)))
-            found = landmarker(picture.image)
-            assert found is not None, f"no face in the picture of head {seed}"
-            distances.append(np.linalg.norm(group_means(found) - picture.landmarks_px, axis=1))
+    landmarker = FaceLandmarker()
+    for seed, yaw in ((0, 0), (1, 25), (5, -25), (8, 10), (16, -15)):
+        picture = render(SyntheticHead.draw(seed), State(Pose(yaw=yaw), Expression(mouth_open=0.3)))
+        found = landmarker(picture.image)
+        assert found is not None, f"no face in the picture of head {seed}"
+        distances.append(np.linalg.norm(group_means(found) - picture.landmarks_px, axis=1))
     assert np.median(distances) < 4
 
 

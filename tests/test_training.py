@@ -119,7 +119,6 @@ def test_last_step_is_kept_wherever_the_run_ends(clips: Path, tmp_path: Path) ->
 
 
 def test_losses_that_look_at_the_face_get_landmarks(clips: Path, tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
     sharp = _config(training__steps=1, training__objective__sharpness_weight=1.0)
     adversarial = {"weight": 0.1, "away_weight": 0.5, "warmup_steps": 0}
     away = _config(training__steps=1, training__objective__adversarial=adversarial)
@@ -135,7 +134,6 @@ def test_detector_steps_without_guidance_are_none(clips: Path, tmp_path: Path) -
 
 
 def test_detector_learns_alone_in_its_first_steps(clips: Path, tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
     config = _config(training__steps=2, training__objective__guidance={"weight": 1.0, "detector_steps": 2})
     train(config, data=clips, output=tmp_path / "run")
     assert _learned(config, tmp_path / "run") == {"detector"}
@@ -167,7 +165,6 @@ def test_trained_model_loads_and_runs(clips: Path, tmp_path: Path) -> None:
 
 
 def test_every_option_of_the_objective_trains(clips: Path, tmp_path: Path) -> None:
-    pytest.importorskip("mediapipe")
     config = load_config(
         "small",
         TINY

@@ -1,4 +1,4 @@
-"""The landmark groups of `mrfa.data.landmarks` as points of the synthetic head's surface, and regions of its surface."""
+"""The landmark groups of `mrfa.faces.landmarks` as points of the synthetic head's surface, and regions of its surface."""
 
 from functools import cache
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.synthetic.shape import EYE_X, MOUTH_Y, Features, neutral_head
 from benchmarks.synthetic.topology import EYE_ROW, MOUTH_ROW, UNDERSIDE, grids, mesh
-from mrfa.data.landmarks import LANDMARK_GROUPS
+from mrfa.faces.landmarks import LANDMARK_GROUPS
 
 # Where the middle of each group lies on the neutral head, lids and lips closed; right is negative.
 _POINTS = {

@@ -26,7 +26,7 @@ class Rendered:
     Attributes:
         image: uint8 RGB `[H, W, 3]`.
         surface: the triangle that each pixel's centre shows and where in it; the background is -1.
-        landmarks_px: float32 `[26, 2]`, one surface point for each group of `mrfa.data.landmarks.LANDMARK_GROUPS`, in their
+        landmarks_px: float32 `[26, 2]`, one surface point for each group of `mrfa.faces.landmarks.LANDMARK_GROUPS`, in their
             order; (x, y) in pixels, whether visible or not.
         euler: float32 `[3]`, yaw, pitch, roll in degrees, see `Pose`.
         expression: what the face does.

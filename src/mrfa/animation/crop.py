@@ -6,14 +6,14 @@ sampled frames), made square, enlarged 1.6 times, and less where the picture end
 
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Union
 
 import cv2
 import numpy as np
 
-from mrfa.data.landmarks import FaceLandmarker, face_box
 from mrfa.errors import InputError
+from mrfa.faces.finder import FaceFinder
+from mrfa.faces.landmarks import Box
 
 if TYPE_CHECKING:
     from mrfa.data.video import PictureFolder, VideoReader
@@ -22,11 +22,6 @@ FACE_MARGIN = 1.6
 # A clip's square holds all places where the face goes, so it is wider around the face of a single frame; a portrait's square
 # is as wide, which also leaves the head room to move before it reaches the border.
 PORTRAIT_MARGIN = 1.9
-
-# The Haar cascade's square ends at the brows' upper forehead and reaches beyond the cheeks. Relative to its side, the box
-# from forehead to chin has this side and lies this much lower (medians over photographs in which both were found).
-HAAR_SIDE = 0.99
-HAAR_SHIFT = 0.07
 
 # A face this much larger, smaller or further away than the clip's median (in sides) is another face or no face.
 OUTLIER_SCALE = 2.0
@@ -41,8 +36,6 @@ LARGEST_CROP = 4
 
 FIRST_STRIDE = 3
 SAMPLES_PER_STRIDE = 32
-
-Box = tuple[float, float, float, float]
 
 
 class CropBox(NamedTuple):
@@ -133,8 +126,7 @@ def find_face_crop(image: np.ndarray, margin: float = PORTRAIT_MARGIN, name: str
     Raises:
         InputError: no face found.
     """
-    with FaceFinder() as find:
-        found = find(image)
+    found = FaceFinder()(image)
     if found is None:
         raise _no_face(name)
     height, width = image.shape[:2]
@@ -172,29 +164,27 @@ def find_clip_face(
     Raises:
         InputError: no face in any sampled frame, or no frame at all.
     """
-    found: list[Face] = []
+    boxes: list[Box] = []
     first: _First | None = None
+    find = FaceFinder(tracking=True)
     stride, sampled, count, height, width = FIRST_STRIDE, 0, 0, 0, 0
-    with FaceFinder() as find:
-        for frame in reader:
-            if count % stride == 0:
-                height, width = frame.image.shape[:2]
-                face = find(frame.image)
-                if face is not None:
-                    found.append(face)
-                    first = _earlier(first, _First(count, frame.image, face.confirmed, _brightness(frame.image, face.box)))
-                sampled += 1
-                if sampled % SAMPLES_PER_STRIDE == 0:
-                    stride *= 2
-            count += 1
-            if on_frame is not None:
-                on_frame(count)
+    for frame in reader:
+        if count % stride == 0:
+            height, width = frame.image.shape[:2]
+            face = find(frame.image)
+            if face is not None:
+                boxes.append(face.box)
+                first = _earlier(first, _First(count, frame.image, _brightness(frame.image, face.box)))
+            sampled += 1
+            if sampled % SAMPLES_PER_STRIDE == 0:
+                stride *= 2
+        count += 1
+        if on_frame is not None:
+            on_frame(count)
     if count == 0:
         raise InputError(f"{reader.path} holds no frames that can be read")
     if first is None:
         raise _no_face(reader.path)
-    # A cascade's box without landmarks in it counts only where nothing better is known.
-    boxes = [face.box for face in found if face.confirmed] or [face.box for face in found]
     return ClipFace(square_around(union_box(boxes), width, height, margin), first.number, first.image)
 
 
@@ -248,89 +238,20 @@ def crop_image(image: np.ndarray, box: CropBox, size: int) -> np.ndarray:
     return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if box.side > size else cv2.INTER_CUBIC)
 
 
-class Face(NamedTuple):
-    """A face found: its box (x0, y0, x1, y1), forehead to chin, in pixels, and whether landmarks confirm it."""
-
-    box: Box
-    confirmed: bool
-
-
-class FaceFinder:
-    """Finds the most prominent face by landmarks; by OpenCV's Haar cascade where those are absent or find nothing.
-
-    The landmarks' own detector overlooks small faces, so what the cascade finds is first looked at closely.
-    """
-
-    def __init__(self) -> None:
-        self._landmarker: FaceLandmarker | None
-        try:
-            self._landmarker = FaceLandmarker(static=True)
-        except InputError:  # no mediapipe here
-            self._landmarker = None
-        self._cascade: cv2.CascadeClassifier | None = None
-
-    def __call__(self, image: np.ndarray) -> Face | None:
-        """The face in a uint8 RGB picture `[H, W, 3]`, or None."""
-        landmarks = None if self._landmarker is None else self._landmarker(image)
-        if landmarks is not None:
-            return Face(face_box(landmarks), True)
-        candidates = self._cascade_boxes(image)
-        for x, y, side in candidates if self._landmarker is not None else []:
-            close = _enlarged(x, y, side, 2.0, image.shape[1], image.shape[0])
-            zoomed = 256
-            assert self._landmarker is not None
-            landmarks = self._landmarker(crop_image(image, close, zoomed))
-            if landmarks is not None:
-                x0, y0, x1, y1 = face_box(landmarks * (close.side / zoomed))
-                return Face((x0 + close.x, y0 + close.y, x1 + close.x, y1 + close.y), True)
-        if not candidates:
-            return None
-        x, y, side = candidates[0]
-        half = HAAR_SIDE * side / 2
-        cx, cy = x + side / 2, y + (0.5 + HAAR_SHIFT) * side
-        return Face((cx - half, cy - half, cx + half, cy + half), False)
-
-    def _cascade_boxes(self, image: np.ndarray) -> list[tuple[int, int, int]]:
-        """(x, y, side) of at most three faces that the cascade finds, the largest first."""
-        if self._cascade is None:
-            folder = Path(cv2.__file__).parent / "data"
-            self._cascade = cv2.CascadeClassifier(str(folder / "haarcascade_frontalface_default.xml"))
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        scale = min(1.0, 960 / max(grey.shape))
-        if scale < 1:
-            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        smallest = max(24, min(grey.shape) // 20)
-        boxes = self._cascade.detectMultiScale(grey, 1.1, 6, minSize=(smallest, smallest))
-        found = sorted(((int(x / scale), int(y / scale), int(w / scale)) for x, y, w, _ in boxes), key=lambda b: -b[2])
-        return found[:3]
-
-    def close(self) -> None:
-        """Free the detectors."""
-        if self._landmarker is not None:
-            self._landmarker.close()
-
-    def __enter__(self) -> "FaceFinder":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
-
-
 class _First(NamedTuple):
     """A candidate for the first frame that shows the face well."""
 
     number: int
     image: np.ndarray
-    confirmed: bool
     brightness: float
     settled: bool = False
 
 
 def _earlier(kept: _First | None, new: _First) -> _First:
-    """The candidate kept, or the new one where it is surer, or where the clip is still being faded in."""
-    if kept is None or (new.confirmed and not kept.confirmed):
+    """The candidate kept, or the new one where the clip is still being faded in."""
+    if kept is None:
         return new
-    if kept.settled or (kept.confirmed and not new.confirmed):
+    if kept.settled:
         return kept
     fading = kept.brightness < DIM and new.brightness > FADING * kept.brightness
     return new if fading else kept._replace(settled=True)
@@ -341,10 +262,6 @@ def _brightness(image: np.ndarray, box: Box) -> float:
     x0, y0, x1, y1 = (max(0, round(value)) for value in box)
     part = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
     return float(part.mean()) if part.size else 0.0
-
-
-def _enlarged(x: int, y: int, side: int, factor: float, width: int, height: int) -> CropBox:
-    return square_around((x, y, x + side, y + side), width, height, factor)
 
 
 def _no_face(name: str | Path) -> InputError:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mrfa.data.landmarks import LANDMARK_GROUPS, FaceLandmarker, group_means
+from mrfa.faces.landmarks import LANDMARK_GROUPS, FaceLandmarker, group_means
 
 GROUP_INDEX = {name: index for index, name in enumerate(LANDMARK_GROUPS)}
 GROUPS = len(GROUP_INDEX)
@@ -30,10 +30,10 @@ def annotate_clip(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     groups = np.zeros((len(frames), GROUPS, 2), np.float32)
     found = np.zeros(len(frames), bool)
     extent = np.array([frames.shape[2], frames.shape[1]], np.float32)
-    with FaceLandmarker(static=True) as landmarker:
-        for index, frame in enumerate(frames):
-            landmarks = landmarker(frame)
-            if landmarks is not None:
-                groups[index] = (group_means(landmarks) + 0.5) * 2 / extent - 1
-                found[index] = True
+    landmarker = FaceLandmarker()
+    for index, frame in enumerate(frames):
+        landmarks = landmarker(frame)
+        if landmarks is not None:
+            groups[index] = (group_means(landmarks) + 0.5) * 2 / extent - 1
+            found[index] = True
     return groups, found

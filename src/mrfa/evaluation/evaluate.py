@@ -20,7 +20,7 @@ from mrfa.data.files import check_writable
 from mrfa.errors import InputError
 from mrfa.evaluation.baselines import warped_source
 from mrfa.evaluation.methods import Compute, Method, load_method
-from mrfa.evaluation.metrics import Frames, Metric, MetricUnavailableError, Needs, load_metrics
+from mrfa.evaluation.metrics import Frames, Metric, Needs, load_metrics
 from mrfa.evaluation.metrics.landmarks import FaceMesh, shared_face_mesh
 from mrfa.evaluation.records import TrialRecord, forget_record, read_record, write_record
 from mrfa.evaluation.settings import Settings
@@ -117,12 +117,8 @@ def _prepare(model: str, data: Path, settings: Settings, folder: Path, compute: 
     metrics = [metric for metric in metrics if settings.protocol in metric.protocols]
     if not metrics:
         raise InputError(f"no metric for {settings.protocol}: {'; '.join(problems) or 'none of those named serves it'}")
-    faces = None
-    if settings.baselines and not settings.cross_identity:  # the driver's landmarks would make another person of the portrait
-        try:
-            faces = shared_face_mesh()
-        except MetricUnavailableError as error:
-            problems.append(f"thin-plate: {error}")
+    # A warp by the driver's landmarks would give portraits another person's face.
+    faces = shared_face_mesh() if settings.baselines and not settings.cross_identity else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

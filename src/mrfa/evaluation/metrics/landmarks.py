@@ -1,4 +1,4 @@
-"""Metrics of facial landmarks, by mediapipe's face mesh, which works offline, and by face-alignment, which the paper takes."""
+"""Metrics of facial landmarks, by mediapipe's face mesh, which is bundled, and by face-alignment, which the paper takes."""
 
 import hashlib
 import math
@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mrfa.data.landmarks import FaceLandmarker, eye_opening, mouth_opening
-from mrfa.errors import InputError
 from mrfa.evaluation.metrics.metric import Measure, MetricUnavailableError, first_line, per_frame
+from mrfa.faces.landmarks import FaceLandmarker, eye_opening, mouth_opening
 
 # Distances are given as on a picture of this side, whatever the size of the pictures compared.
 REFERENCE_SIDE = 256
@@ -24,10 +23,7 @@ class FaceMesh:
     """Landmarks of pictures, remembered for the last few thousand of them: each is looked at once, whatever asks."""
 
     def __init__(self) -> None:
-        try:
-            self.landmarker = FaceLandmarker(static=True)
-        except InputError as error:
-            raise MetricUnavailableError(str(error)) from None
+        self.landmarker = FaceLandmarker(static=True)
         self.known: dict[bytes, np.ndarray | None] = {}
 
     def __call__(self, picture: np.ndarray) -> np.ndarray | None:
@@ -42,11 +38,7 @@ class FaceMesh:
 
 @cache
 def shared_face_mesh() -> FaceMesh:
-    """The one of this process.
-
-    Raises:
-        MetricUnavailableError: mediapipe is absent.
-    """
+    """The one of this process."""
     return FaceMesh()
 
 

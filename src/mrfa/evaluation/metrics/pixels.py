@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mrfa.data.landmarks import face_box
 from mrfa.evaluation.metrics.landmarks import FaceMesh
 from mrfa.evaluation.metrics.metric import Frames, Measure, MetricUnavailableError, per_frame
+from mrfa.faces.landmarks import face_box
 
 Box = tuple[slice, slice]
 # Equal pictures would have an infinite PSNR, which no mean survives: 100 dB is the most that is given.

@@ -1,20 +1,14 @@
-"""Facial landmarks by mediapipe's face mesh, and what is measured on them.
+"""Landmarks of the most prominent face, and what is measured on them.
 
 Used to crop faces, to guide keypoints while training, and to measure results. The network itself never sees a landmark.
 """
 
-import os
-import sys
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Any
-
 import numpy as np
 
-from mrfa.errors import InputError
+from mrfa.faces.detector import SHORT_RANGE, FaceDetector
+from mrfa.faces.mesh import PRESENT, FaceMesh, region_of_detection, region_of_mesh
+
+Box = tuple[float, float, float, float]
 
 # Indices of the 478-point mesh for each named group, left and right as the person on the picture has them.
 LANDMARK_GROUPS: dict[str, tuple[int, ...]] = {
@@ -47,49 +41,18 @@ LANDMARK_GROUPS: dict[str, tuple[int, ...]] = {
 }
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep mediapipe's start-up notes, which its C++ code writes to the process's stderr, off the terminal.
-
-    Only where no other thread could lose what it writes meanwhile, or redirect and restore the same stream.
-    """
-    if threading.active_count() > 1:
-        yield
-        return
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 class FaceLandmarker:
     """Finds the 478 landmarks of the most prominent face.
 
     Args:
-        static: each picture stands alone; otherwise the face is tracked from picture to picture, which is faster.
-
-    Raises:
-        InputError: mediapipe is absent.
+        static: each picture stands alone, and threads may share the object; otherwise the face is followed from picture to
+            picture, which is faster.
     """
 
     def __init__(self, static: bool = True) -> None:
-        os.environ.setdefault("GLOG_minloglevel", "2")
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        try:
-            with _quiet():
-                from mediapipe.python.solutions.face_mesh import FaceMesh
-        except ImportError:
-            raise InputError("landmarks need mediapipe 0.10.14 (Python 3.11 or 3.12): pip install mediapipe==0.10.14") from None
-        warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype")
-        with _quiet():
-            self._mesh: Any = FaceMesh(static_image_mode=static, max_num_faces=1, refine_landmarks=True)
-            # The models are loaded with the first picture.
-            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+        self._detector, self._mesh = FaceDetector(SHORT_RANGE), FaceMesh()
+        self._static = static
+        self._last: np.ndarray | None = None
 
     def __call__(self, image: np.ndarray) -> np.ndarray | None:
         """Landmarks of a uint8 RGB picture `[H, W, 3]`: float32 `[478, 2]` in pixels (x, y), or None without a face."""
@@ -101,22 +64,19 @@ class FaceLandmarker:
 
         Depth is estimated, with its zero near the head's middle and about the scale of x.
         """
-        found = self._mesh.process(np.ascontiguousarray(image)).multi_face_landmarks
-        if not found:
-            return None
-        height, width = image.shape[:2]
-        points = [(point.x * width - 0.5, point.y * height - 0.5, point.z * width) for point in found[0].landmark]
-        return np.asarray(points, np.float32)
+        if self._static:
+            return self._found(image)
+        followed = None if self._last is None else self._mesh(image, region_of_mesh(self._last))
+        self._last = followed.points if followed and followed.presence >= PRESENT else self._found(image)
+        return self._last
 
-    def close(self) -> None:
-        """Free the detector."""
-        self._mesh.close()
-
-    def __enter__(self) -> "FaceLandmarker":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
+    def _found(self, image: np.ndarray) -> np.ndarray | None:
+        """Landmarks of the surest face whose mesh confirms it."""
+        for detection in self._detector(image):
+            mesh = self._mesh(image, region_of_detection(detection))
+            if mesh.presence >= PRESENT:
+                return mesh.points
+        return None
 
 
 def group_means(landmarks: np.ndarray) -> np.ndarray:
@@ -136,8 +96,8 @@ def mouth_opening(landmarks: np.ndarray) -> float:
     return float(np.linalg.norm(landmarks[13] - landmarks[14]) / _eye_distance(landmarks))
 
 
-def face_box(landmarks: np.ndarray) -> tuple[float, float, float, float]:
-    """(x0, y0, x1, y1) in pixels around all landmarks, forehead to chin."""
+def face_box(landmarks: np.ndarray) -> Box:
+    """(x0, y0, x1, y1) in pixels around all landmarks `[478, 2 or 3]`, forehead to chin."""
     low, high = landmarks[:468].min(0), landmarks[:468].max(0)
     return float(low[0]), float(low[1]), float(high[0]), float(high[1])
 
