@@ -51,7 +51,7 @@ def test_reconstruction_leaves_figures_table_and_sheet(people: Path, model: str,
     out, sheet = tmp_path / "out", tmp_path / "sheet.png"
     summary = evaluate(model, people, _settings(PIXELS, baselines=True), folder=out, sheet=sheet)
     assert summary == json.loads((out / "summary.json").read_text())
-    assert (summary["clips"], summary["frames"]) == (3, 3 + 4 + 5)
+    assert (summary["clips"], summary["frames"], summary["relative"]) == (3, 3 + 4 + 5, False)
     figure = summary["methods"]["result"]["L1"]
     assert figure["low"] <= figure["mean"] <= figure["high"] and figure["clips"] == 3
     rows = list(csv.DictReader((out / "clips.csv").open()))
@@ -325,6 +325,7 @@ def test_command(people: Path, model: str, tmp_path: Path) -> None:
     assert list(written["methods"]) == ["coarse", "result"]
     assert CliRunner().invoke(app, [*arguments, "--variant", "best"]).exit_code == 2
     assert CliRunner().invoke(app, [*arguments, "--clips", "-1"]).exit_code == 2
+    assert CliRunner().invoke(app, [*arguments, "--no-absolute"]).exit_code == 2  # a switch that is off by default
     wrong = CliRunner().invoke(app, [*arguments, "--metrics", "beauty"])
     assert isinstance(wrong.exception, InputError) and "beauty" in str(wrong.exception)
 
