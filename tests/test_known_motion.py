@@ -25,7 +25,7 @@ from benchmarks.synthetic import Expression, PairMotion, Pose, Rendered, State, 
 from mrfa.animation.animator import Animator
 from mrfa.data.tensors import to_tensor
 from mrfa.network.coarse import CoarseMotion
-from mrfa.network.geometry import CORNER_ALIGNED
+from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL, Conventions
 from mrfa.network.model import Network, Output
 from mrfa.network.refinement import Motion
 from mrfa.training.config import Config
@@ -62,10 +62,11 @@ def test_oracle_and_standing_still() -> None:
     assert quality == {"coarse": pytest.approx(0.5), "iteration 1": pytest.approx(1)}
 
 
-def test_stages_of_lower_resolution_are_brought_to_full_size() -> None:
+@pytest.mark.parametrize("conventions", [HALF_PIXEL, CORNER_ALIGNED])
+def test_stages_of_lower_resolution_are_brought_to_full_size(conventions: Conventions) -> None:
     """A shift to the right by an eighth of the picture is one at every resolution."""
-    shift = CORNER_ALIGNED.pixel_scale((64, 64), torch.zeros(())).reciprocal() * 8
-    flows = [CORNER_ALIGNED.to_flow(torch.zeros(1, 2, side, side) + shift) for side in (16, 8)]
+    shift = conventions.pixel_scale((64, 64), torch.zeros(())).reciprocal() * 8
+    flows = [conventions.to_flow(torch.zeros(1, 2, side, side) + shift) for side in (16, 8)]
     maps = [torch.full((1, 1, side, side), 0.25) for side in (16, 8)]
     output = Output(
         torch.zeros(1, 3, 64, 64),
@@ -74,7 +75,7 @@ def test_stages_of_lower_resolution_are_brought_to_full_size() -> None:
         CoarseMotion(flows[0], maps[0].logit(), None),
         Motion(flows[1:], maps[1:], flows[1]),
     )  # type: ignore[arg-type]
-    for stage in stages_of(output, 64, CORNER_ALIGNED)[1:]:
+    for stage in stages_of(output, 64, conventions)[1:]:
         assert stage.displacement_px.shape == (64, 64, 2)
         assert np.allclose(stage.displacement_px, 8, atol=1e-4)
         assert stage.occlusion is not None and np.allclose(stage.occlusion, 0.25)
@@ -110,6 +111,9 @@ def test_scores_of_a_network_have_every_stage(tiny_network: Network) -> None:
     iterations = tiny_network.config.refinement.iterations
     assert scores.stages == ["still", "coarse", *(f"iteration {number}" for number in range(1, iterations + 1))]
     assert done == [(1, 2), (2, 2)] and len(scores.pairs) == 2
+    assert len(set(scores.errors["still"]["picture"])) == 2, "two heads"
+    lengths = [np.abs(pair.truth.displacement_px).mean() for pair in pairs_of_head(Animator(tiny_network), 1000, 2)]
+    assert np.abs(scores.pairs[0].truth.displacement_px).mean() == max(lengths)
     summary = summarise_motion(scores)
     figure = summary["coarse"]["face"]
     assert figure["low"] <= figure["mean"] <= figure["high"]  # type: ignore[operator]

@@ -81,6 +81,10 @@ def test_rasteriser_weights_are_perspective_correct() -> None:
     assert np.allclose(surface.weights[0, 4], [0.75, 0.25, 0])
 
 
+def test_pictures_of_every_size_show_the_same() -> None:
+    assert to_pixels(np.array([-1.0, 0.0, 1.0]), 9).tolist() == [0, 4, 8]
+
+
 def test_a_seed_gives_one_head_and_one_picture(head: SyntheticHead) -> None:
     assert SyntheticHead.draw(3) == SyntheticHead.draw(3)
     assert SyntheticHead.draw(3) != SyntheticHead.draw(4)
@@ -264,6 +268,13 @@ def test_the_command_writes_clips_that_can_be_drawn_again(tmp_path: Path) -> Non
         drawn = truth.frame(2).image.astype(float)
         assert np.abs(frames[2] - drawn).mean() < 6
     assert sorted(path.suffix for path in folder.iterdir()) == [".mp4", ".mp4", ".safetensors", ".safetensors"]
+
+
+def test_progress_counts_the_pictures_of_all_clips(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    synthesize_clips(tmp_path, clips=2, frames=2, size=32, truth=False, progress=lambda *state: seen.append(state))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert {path.suffix for path in tmp_path.iterdir()} == {".mp4"}
 
 
 def test_broken_truth_is_told(tmp_path: Path) -> None:
