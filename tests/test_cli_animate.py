@@ -57,8 +57,10 @@ def audio_packets(path: Path) -> list[bytes]:
 
 
 def seconds(path: Path) -> list[Fraction]:
-    reader = VideoReader(path)
-    return [frame.pts * reader.time_base for frame in reader]
+    """Time stamps as FFmpeg tells them, from the first on."""
+    with av.open(str(path)) as container:
+        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+    return [time - times[0] for time in times]
 
 
 def command(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -401,3 +403,22 @@ def test_a_real_driver_with_sound(faces: Path, model: Path, tmp_path: Path) -> N
     assert result == job.JobResult(len(frames(driving)), [])
     assert seconds(output) == seconds(driving)
     assert audio_packets(output) == audio_packets(driving)
+
+
+@pytest.mark.parametrize(("mode", "codec"), [("copy", "mp3float"), ("transcode", "aac"), ("none", None)])
+def test_what_becomes_of_the_sound(mode: str, codec: str | None, model: Path, tmp_path: Path) -> None:
+    clip, output = tmp_path / "clip.mp4", tmp_path / "out.mp4"
+    with av.open(str(clip), "w") as container:
+        video, sound = container.add_stream("libx264", rate=25), container.add_stream("libmp3lame", rate=44100, layout="mono")
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+        for _ in range(3):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), format="rgb24")))
+        chunk = av.AudioFrame.from_ndarray(np.zeros((1, 4410), np.float32), format="fltp", layout="mono")
+        chunk.sample_rate = 44100
+        container.mux([*video.encode(None), *sound.encode(chunk), *sound.encode(None)])
+    result = animate_file(ASTRONAUT, clip, output, model=model, source_crop="none", driving_crop="none", audio=mode)
+    assert result == job.JobResult(3, [])
+    with av.open(str(output)) as container:
+        assert [stream.codec_context.name for stream in container.streams.audio] == ([codec] if codec else [])
+    with pytest.raises(InputError, match="'loud' is no way to treat sound: give copy, transcode, none"):
+        animate_file(ASTRONAUT, clip, output, model=model, audio="loud")

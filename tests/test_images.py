@@ -1,5 +1,6 @@
 """Pictures come out upright, as 8-bit RGB, whatever they were stored as."""
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,32 @@ def test_palette_with_a_transparent_colour(tmp_path: Path) -> None:
 def test_cmyk(tmp_path: Path, picture: np.ndarray) -> None:
     Image.fromarray(picture).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - picture).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("suffix", "chunk"), [(".png", b"pHYs" + (2).to_bytes(4) + (1).to_bytes(4) + b"\0"), (".jpg", b"\0\x00\x02\x00\x01")]
+)
+def test_pixels_become_square(tmp_path: Path, picture: np.ndarray, suffix: str, chunk: bytes) -> None:
+    """Frames as FFmpeg saves them, with the ratio of pixels twice as wide as high."""
+    path = tmp_path / f"a{suffix}"
+    write_image(path, picture)
+    data = path.read_bytes()
+    if suffix == ".png":
+        path.write_bytes(data[:33] + (9).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + data[33:])
+    else:
+        place = data.index(b"JFIF\0") + 7
+        path.write_bytes(data[:place] + chunk + data[place + 5 :])
+    image = read_image(path)
+    assert image.shape == (12, 34, 3)
+    assert np.abs(image[:, ::2].astype(int) - picture).mean() < 8
+
+
+@pytest.mark.parametrize(
+    ("dpi", "shape"), [((300, 600), (12, 34)), ((72, 72), (12, 17)), ((1, 9000), (12, 17)), ((0, 72), (12, 17))]
+)
+def test_densities_are_the_inverse(tmp_path: Path, picture: np.ndarray, dpi: tuple[int, int], shape: tuple[int, int]) -> None:
+    Image.fromarray(picture).save(tmp_path / "a.jpg", dpi=dpi)
+    assert read_image(tmp_path / "a.jpg").shape[:2] == shape
 
 
 def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, picture: np.ndarray) -> None:

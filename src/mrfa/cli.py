@@ -123,6 +123,7 @@ def animate(
     adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
     paste_back: Annotated[bool, typer.Option(help="Write the whole portrait, not only the face's crop.")] = True,
+    audio: Annotated[str, typer.Option(metavar="copy|transcode|none", help="What becomes of the driver's sound.")] = "copy",
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = None,
@@ -143,6 +144,7 @@ def animate(
             adapt_scale=adapt_scale,
             compare=compare,
             paste_back=paste_back,
+            audio=audio,
             on_progress=on_progress,
         )
     _report(output, result.frames, result.warnings)

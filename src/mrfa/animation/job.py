@@ -16,6 +16,7 @@ from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop
 from mrfa.animation.driver import Progress, VideoDriver, open_driver
 from mrfa.animation.motion import RelativeMotion
 from mrfa.animation.template import SUFFIX, MotionTemplate, stack_keypoints
+from mrfa.data.audio import parse_audio_mode
 from mrfa.data.files import check_writable
 from mrfa.data.images import read_image
 from mrfa.data.tensors import to_pictures
@@ -49,6 +50,7 @@ def animate_file(
     adapt_scale: bool = False,
     compare: bool = False,
     paste_back: bool = True,
+    audio: str = "copy",
     on_progress: Progress | None = None,
 ) -> JobResult:
     """Animate a portrait by a driver, and write the video with the driver's time stamps and audio.
@@ -64,6 +66,8 @@ def animate_file(
         adapt_scale: scale relative motion by the size of the faces.
         compare: write source, driver (a template has no picture) and result beside each other.
         paste_back: write the whole portrait, otherwise the animated crop.
+        audio: what becomes of the driver's sound: `copy` where the output can hold it, else coded anew; `transcode`: coded anew
+            as AAC in any case; or `none`.
         on_progress: told of every frame.
 
     Raises:
@@ -73,7 +77,7 @@ def animate_file(
     if adapt_scale and not relative:
         raise InputError("adapting the scale is for relative motion: it does not go with absolute motion")
     check_output(output, [source, driving], sorted(VIDEO_SUFFIXES))
-    source_crop, driving_crop = parse_crop(source_crop), parse_crop(driving_crop)
+    source_crop, driving_crop, audio_mode = parse_crop(source_crop), parse_crop(driving_crop), parse_audio_mode(audio)
     portrait = read_image(source)
     driver = open_driver(driving, driving_crop)
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
@@ -91,6 +95,7 @@ def animate_file(
         time_base=driver.time_base,
         rate=driver.rate,
         audio_from=driver.audio_from,
+        audio=audio_mode,
     ) as writer:
         while batch := list(islice(frames, animator.batch_size)):
             keypoints = animator.detect([frame.driving for frame in batch])
@@ -105,7 +110,7 @@ def animate_file(
                     on_progress("animating", done, driver.total)
         if done == 0:
             raise InputError(f"{driving} holds no frames that can be read")
-    return JobResult(done, driver.warnings())
+    return JobResult(done, driver.warnings() + writer.warnings)
 
 
 def extract_motion(

@@ -1,7 +1,9 @@
 """Still pictures as uint8 RGB arrays."""
 
 import struct
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -13,6 +15,9 @@ _JPEG_SUFFIXES = {".jpg", ".jpeg"}
 # What Pillow raises for pictures that are cut short or malformed, depending on the format.
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 
+# Anamorphic material has pixels up to twice as wide as high; what is far beyond is a mistake of the file.
+LARGEST_ASPECT = 8
+
 # Endings by which a folder of pictures is known.
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 
@@ -20,8 +25,8 @@ PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 def read_image(path: str | Path) -> np.ndarray:
     """Read a picture the way it is meant to be seen: uint8 RGB `[H, W, 3]`.
 
-    The EXIF orientation is applied, transparency is laid over white, and grey, palette, CMYK and 16-bit pictures are
-    converted. Of an animated picture, the first frame is read.
+    The EXIF orientation is applied, pixels that are not square are made so, transparency is laid over white, and grey,
+    palette, CMYK and 16-bit pictures are converted. Of an animated picture, the first frame is read.
 
     Raises:
         InputError: no such file, or it is not a complete picture of a known format.
@@ -31,7 +36,10 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             picture.load()
-            return np.array(_to_rgb(_upright(picture)))
+            ratio = _aspect(picture.info)
+            upright = _upright(picture)
+            turned = upright.size != picture.size
+            return np.array(_with_square_pixels(_to_rgb(upright), 1 / ratio if turned else ratio))
     except Image.UnidentifiedImageError:
         raise InputError(f"cannot read {path}: not a picture of a known format (use PNG, JPEG or WebP)") from None
     except _BROKEN as error:
@@ -70,11 +78,42 @@ def format_of(path: Path) -> str:
     return picture_format
 
 
+def pixel_aspect(ratio: Fraction | None) -> Fraction:
+    """Width of a file's pixels over their height; 1 where it is unknown, or is no ratio of any format."""
+    return ratio if ratio and 1 / LARGEST_ASPECT <= ratio <= LARGEST_ASPECT else Fraction(1)
+
+
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
     except (*_BROKEN, TypeError, KeyError):
         return picture  # a damaged EXIF block: the pixels are good, only their orientation is unknown
+
+
+def _with_square_pixels(picture: Image.Image, ratio: Fraction) -> Image.Image:
+    """Enlarged one way, never shrunk the other, which would lose detail."""
+    if ratio == 1:
+        return picture
+    width, height = picture.size
+    return picture.resize(
+        (round(width * max(ratio, Fraction(1))), round(height / min(ratio, Fraction(1)))), Image.Resampling.BICUBIC
+    )
+
+
+def _aspect(info: dict[Any, Any]) -> Fraction:
+    """Of the pixels of a picture, from what Pillow found in its file.
+
+    FFmpeg, whose frames of broadcast material are what is met in practice, writes the ratio itself into the fields for pixels a
+    unit (JFIF, and PNG's pHYs) and leaves the unit out; with a unit they are densities, of which the ratio is the inverse.
+    """
+    density = info.get("aspect") or (info.get("jfif_density") if info.get("jfif_unit") == 0 else None)
+    inverse = None if density else info.get("dpi")
+    try:
+        x, y = density or inverse or (1, 1)
+        ratio = Fraction(x).limit_denominator(1000) / Fraction(y).limit_denominator(1000)
+        return pixel_aspect(1 / ratio if inverse else ratio)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return Fraction(1)
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:

@@ -1,6 +1,7 @@
 """Frames of a video file, or of a folder of pictures, one after the other and with exact time stamps."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +13,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from mrfa.data.files import check_readable, is_folder
-from mrfa.data.images import PICTURE_SUFFIXES, read_image
+from mrfa.data.images import PICTURE_SUFFIXES, pixel_aspect, read_image
 from mrfa.errors import InputError
 
 PICTURE_RATE = 25
@@ -34,7 +35,8 @@ class Frame(NamedTuple):
 
     Attributes:
         image: uint8 RGB `[H, W, 3]`, upright.
-        pts: when it is shown, in units of the reader's `time_base`; strictly increasing over a clip.
+        pts: when it is shown, in units of the reader's `time_base`, from the common start of picture and sound on; strictly
+            increasing over a clip.
         duration: how long it is shown, in the same unit, where the file says so.
     """
 
@@ -46,8 +48,8 @@ class Frame(NamedTuple):
 class VideoReader:
     """The frames of a video file, decoded while they are iterated over, so that memory does not grow with length.
 
-    Iterating again opens the file again. Rotation and mirroring that the file asks for are applied. Frames whose size
-    changes within the file are scaled to the size of the first.
+    Iterating again opens the file again. Rotation and mirroring that the file asks for are applied, and pixels that are not
+    square are made so. Frames whose size changes within the file are scaled to the size of the first.
 
     Attributes:
         path: the file.
@@ -71,11 +73,14 @@ class VideoReader:
             self.average_rate: Fraction | None = stream.average_rate or stream.guessed_rate or None
             self.has_audio = bool(container.streams.audio)
             self.frame_count_estimate = _frame_count(container, stream, self.average_rate)
+            self._start = int(common_start(container) / self.time_base)
             for frame in self._decode(container, stream):
                 # Asked of the first frame alone: a frame whose side data was looked at refers to itself, and stays in
                 # memory until the garbage collector comes by, which for large frames means hundreds of megabytes.
                 self._matrix = _display_matrix(frame)
-                self._coded_size = frame.width, frame.height
+                # Enlarged one way, never shrunk the other, which would lose detail.
+                aspect = pixel_aspect(stream.sample_aspect_ratio)
+                self._coded_size = round(frame.width * max(aspect, Fraction(1))), round(frame.height / min(aspect, Fraction(1)))
                 turned = self._matrix is not None and _is_transposed(self._matrix)
                 self.width, self.height = self._coded_size[::-1] if turned else self._coded_size
                 break
@@ -91,7 +96,7 @@ class VideoReader:
             for frame in self._decode(container, self._video_stream(container)):
                 # Files without time stamps are shown at their rate, and repeated ones are set apart by one tick:
                 # a video with two frames at one time cannot be written.
-                pts = frame.pts
+                pts = None if frame.pts is None else frame.pts - self._start
                 if pts is None:
                     pts = 0 if last is None else last + (frame.duration or self._frame_ticks())
                 if last is not None and pts <= last:
@@ -111,7 +116,7 @@ class VideoReader:
 
     def _decode(self, container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
         """Every frame that can be decoded; says in `truncated` what could not."""
-        packets, end, decoded, problems = 0, 0.0, 0, 0
+        packets, end, decoded, problems = Counter[int](), 0.0, 0, 0
         broken: str | None = None
         demuxer = container.demux()
         while True:
@@ -122,10 +127,12 @@ class VideoReader:
                 packet = None
             if packet is not None and packet.pts is not None and packet.time_base:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet is not None and (packet.stream_index != stream.index or (packet.dts is None and not packet.size)):
-                continue  # another stream's, or the demuxer's own sign for the end, after which None comes
+            if packet is not None and packet.dts is None and not packet.size:
+                continue  # the demuxer's own sign for the end, after which None comes
             if packet is not None:
-                packets += 1
+                packets[packet.stream_index] += 1
+                if packet.stream_index != stream.index:
+                    continue
                 problems += packet.is_corrupt
             try:
                 frames = stream.codec_context.decode(packet)  # None flushes the frames that the decoder holds back
@@ -217,6 +224,19 @@ def open_input(path: Path) -> InputContainer:
         raise InputError(f"cannot read the video {path}: {hint}") from None
 
 
+def common_start(container: InputContainer) -> Fraction:
+    """When the earliest of picture and sound starts, in seconds and whole ticks of the picture; 0 where that is before zero.
+
+    Transport streams, recordings of live streams and parts of longer files begin at any time.
+    """
+    streams = [*container.streams.video[:1], *container.streams.audio]
+    starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
+    tick = container.streams.video[0].time_base if container.streams.video else None
+    if not starts or tick is None:
+        return Fraction(0)
+    return max(Fraction(0), min(starts) // tick * tick)
+
+
 def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or error).splitlines()[0]
 
@@ -239,14 +259,19 @@ def _frame_count(container: InputContainer, stream: VideoStream, rate: Fraction 
     return None
 
 
-def _missing(container: InputContainer, stream: VideoStream, packets: int, end: float) -> str | None:
-    """Whether the container promised more than the `packets` of the video and the `end` (seconds) that were read."""
+def _missing(container: InputContainer, stream: VideoStream, packets: Counter[int], end: float) -> str | None:
+    """Whether the container promised more than the packets of each stream and the `end` (seconds) that were read."""
     names = set(container.format.name.split(","))
     if "mp4" in names:
         # The sample table after edit lists; `stream.frames` also counts samples that an edit list leaves out.
         expected = len(getattr(stream, "index_entries", ()) or ())
-        if packets < expected:
-            return f"the file ends after {packets} of {expected} frames"
+        if packets[stream.index] < expected:
+            return f"the file ends after {packets[stream.index]} of {expected} frames"
+        for sound in container.streams.audio:
+            # A track of which nothing is left has no table any more, but still its count.
+            expected, read = len(sound.index_entries) or sound.frames, packets[sound.index]
+            if read < expected:
+                return f"its sound ends after {100 * read // expected} percent"
     elif names & _TIMED_CONTAINERS and container.duration is not None:
         duration = container.duration / av.time_base
         if end < duration - _TIMED_TOLERANCE:

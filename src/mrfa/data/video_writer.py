@@ -12,8 +12,9 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
+from mrfa.data.audio import AudioMode, Sound, Track, choose_track
 from mrfa.data.files import is_folder, replacing
-from mrfa.data.video_reader import AV_ERRORS, PICTURE_RATE, open_input
+from mrfa.data.video_reader import AV_ERRORS, PICTURE_RATE, common_start, open_input
 from mrfa.errors import InputError
 
 SUFFIXES = {".mp4", ".m4v", ".mov"}
@@ -24,9 +25,9 @@ _LIMITED, _FULL = 1, 2  # colour ranges
 
 
 class VideoWriter:
-    """Writes H.264 (yuv420p) with the time stamps that it is given, and beside it the unchanged sound of another file.
+    """Writes H.264 (yuv420p) with the time stamps that it is given, and beside it the sound of another file.
 
-    A context manager. Frames are encoded as they come and the sound is copied in step with them, so memory does not grow
+    A context manager. Frames are encoded as they come and the sound is written in step with them, so memory does not grow
     with length. The file appears under its name when the context ends without an exception, and not at all otherwise.
 
     Args:
@@ -34,13 +35,17 @@ class VideoWriter:
         width, height: of the frames in pixels. Odd sizes are made even by repeating the last column or row.
         time_base: seconds per unit of the frames' `pts`.
         rate: nominal frames a second, or None where unknown; time stamps alone decide when a frame is shown.
-        audio_from: file whose audio packets are copied (those of its first audio stream), all of them; None for silence.
-            A file without audio, or a folder, gives silence too.
+        audio_from: file whose sound is taken, all of it; the frames' `pts` count from its common start, as `VideoReader`'s do.
+            None for silence; a file without sound, or a folder, gives silence too.
+        audio: `copy` the packets of its first track that the new file can hold, and code anew as AAC where there is none;
+            `transcode` in any case; or `none`.
         crf: quality, 0 (lossless) to 51.
 
+    Attributes:
+        warnings: one line for each thing that the user should know about the sound.
+
     Raises:
-        InputError: `path` cannot be written, or the sound is coded in a way that mp4 cannot hold; at the end of the
-            context, that no frames were written.
+        InputError: `path` cannot be written; at the end of the context, that no frames were written.
     """
 
     def __init__(
@@ -52,29 +57,34 @@ class VideoWriter:
         time_base: Fraction,
         rate: Fraction | None,
         audio_from: Path | None = None,
+        audio: AudioMode = "copy",
         crf: int = 18,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in SUFFIXES:
             raise InputError(f"cannot write {self.path}: videos are written as .mp4")
+        self._format = "mov" if self.path.suffix.lower() == ".mov" else "mp4"
         self._size = width, height
         self._time_base = Fraction(time_base)
         # A rate that players can read, which a frame an hour or a billion a second are not.
         self._rate = min(max(Fraction(rate or PICTURE_RATE), _SLOWEST), _FASTEST).limit_denominator(1001)
         self._audio_from = Path(audio_from) if audio_from is not None else None
+        self._audio_mode: AudioMode = audio
         self._crf = crf
         self._stack = ExitStack()
         self._last_pts: int | None = None
         self._durations: dict[int, int] = {}
         self._shift = Fraction(0)
-        self._audio: _AudioCopy | None = None
+        self._audio_start = Fraction(0)
+        self._audio: Sound | None = None
+        self.warnings: list[str] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            audio_input = self._open_audio(stack)
+            sound = self._open_audio(stack)
             temporary = stack.enter_context(replacing(self.path))
             try:
-                self._open(temporary, audio_input)
+                self._open(temporary, sound)
             except AV_ERRORS as error:
                 raise self._failure(error) from None
             self._stack = stack.pop_all()
@@ -126,23 +136,30 @@ class VideoWriter:
             raise
         self._close(error)
 
-    def _open_audio(self, stack: ExitStack) -> InputContainer | None:
+    def _open_audio(self, stack: ExitStack) -> tuple[InputContainer, Track] | None:
+        """The file of the sound, and which of its tracks is taken."""
         if self._audio_from is None or is_folder(self._audio_from):
             return None
         container = stack.enter_context(open_input(self._audio_from))
-        return container if container.streams.audio else None
+        track = choose_track(container, self._audio_from, self._format, self._audio_mode)
+        notice = track.notice if isinstance(track, Track) else track
+        self.warnings += [notice] if notice is not None else []
+        if not isinstance(track, Track):
+            return None
+        self._audio_start = common_start(container)
+        return container, track
 
-    def _open(self, temporary: Path, audio_input: InputContainer | None) -> None:
+    def _open(self, temporary: Path, sound: tuple[InputContainer, Track] | None) -> None:
         timescale = self._time_base.denominator
         movie_timescale = timescale
-        if audio_input is not None:
+        if sound is not None:
             # Delays of streams that start late are stored in the movie's unit, which must hold both streams' exactly.
-            common = math.lcm(timescale, audio_input.streams.audio[0].codec_context.sample_rate or 1)
+            common = math.lcm(timescale, sound[1].stream.codec_context.sample_rate or 1)
             movie_timescale = common if common <= _MAX_TIMESCALE else timescale
         container = av.open(
             str(temporary.absolute()),
             "w",
-            format="mov" if self.path.suffix.lower() == ".mov" else "mp4",
+            format=self._format,
             container_options={
                 "movflags": "+faststart",
                 "video_track_timescale": str(timescale),
@@ -162,8 +179,8 @@ class VideoWriter:
         stream.codec_context.colorspace = _BT709
         stream.codec_context.color_range = _LIMITED
         self._stream = stream
-        if audio_input is not None:
-            self._audio = _AudioCopy(audio_input, container, self._audio_from or Path())
+        if sound is not None:
+            self._audio = Sound(sound[1], sound[0], container)
 
     def _frame_ticks(self) -> int:
         return max(1, round(1 / (self._rate * self._time_base)))
@@ -173,7 +190,7 @@ class VideoWriter:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, self._frame_ticks())
                 if self._audio is not None:
-                    self._audio.copy_until(packet.pts * self._time_base, self._shift)
+                    self._audio.write_until(packet.pts * self._time_base, self._shift - self._audio_start)
             self._container.mux(packet)
 
     def _finish(self) -> None:
@@ -182,7 +199,7 @@ class VideoWriter:
         try:
             self._mux(self._stream.encode(None))
             if self._audio is not None:
-                self._audio.copy_until(None, self._shift)
+                self._audio.write_until(None, self._shift - self._audio_start)
             self._container.close()
         except AV_ERRORS as error:
             raise self._failure(error) from None
@@ -196,49 +213,3 @@ class VideoWriter:
         if isinstance(error, InputError):
             return error
         return InputError(f"cannot write {self.path}: {getattr(error, 'strerror', None) or error}")
-
-
-class _AudioCopy:
-    """The packets of a file's first audio stream, handed on a little at a time."""
-
-    def __init__(self, source: InputContainer, target: OutputContainer, path: Path) -> None:
-        stream = source.streams.audio[0]
-        try:
-            self._stream = target.add_stream_from_template(stream)
-        except ValueError:
-            raise InputError(
-                f"the sound of {path} is {stream.codec_context.name}, which mp4 cannot hold: leave the sound out, "
-                "or convert it to AAC first"
-            ) from None
-        self._target = target
-        self._packets = source.demux(stream)
-        self._waiting: tuple[Packet, int, int] | None = None
-        self._last_dts: int | None = None
-
-    def copy_until(self, time: Fraction | None, shift: Fraction) -> None:
-        """Copy the packets up to a time in seconds, or the rest; all moved by `shift` seconds."""
-        while (item := self._waiting or self._next()) is not None:
-            packet, dts, pts = item
-            if time is not None and dts * packet.time_base + shift > time:
-                self._waiting = item
-                return
-            self._waiting = None
-            offset = round(shift / packet.time_base)
-            packet.pts, packet.dts = pts + offset, dts + offset
-            packet.stream = self._stream
-            self._target.mux(packet)
-
-    def _next(self) -> tuple[Packet, int, int] | None:
-        """The next packet that can be muxed, its dts and pts; damaged sound ends early."""
-        while True:
-            try:
-                packet = next(self._packets, None)
-            except AV_ERRORS:
-                return None
-            if packet is None:
-                return None
-            dts = packet.dts
-            # The demuxer ends with an empty packet. A time stamp that does not increase cannot be stored.
-            if dts is not None and (self._last_dts is None or dts > self._last_dts):
-                self._last_dts = dts
-                return packet, dts, dts if packet.pts is None else packet.pts
