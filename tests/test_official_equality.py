@@ -116,7 +116,8 @@ def _compare_output(compare: Comparison, source: Tensor, output: Output, *, stri
             step = max(1, flow.shape[1] * stride // 64)
             compare(f"flow{level}", flow_px[0, :, ::step, ::step], 8e-4 * 2**level)
             logits = torch.logit(occlusion.double())
-            compare(f"occ{level}", logits[0, 0, ::step, ::step], 5e-3)
+            # Where the sigmoid saturates, its inverse multiplies the rounding, which differs between instruction sets.
+            compare(f"occ{level}", logits[0, 0, ::step, ::step], 2e-2, mean=2e-4)
     maps = motion.occlusions if prior_only else [*motion.occlusions, torch.sigmoid(coarse.occlusion)]
     row = torch.cat([OFFICIAL.resize(occlusion, output.image.shape[2:]) for occlusion in maps], dim=3)
     compare("occlusion_vis", row[0, 0, ::16, ::16], 5e-3)
