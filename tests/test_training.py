@@ -100,16 +100,17 @@ def test_average_follows_every_update(clips: Path, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(Checkpoints, "_save_checkpoint", keep)
     config = _config(training__steps=4, training__average=0.28, training__learning_rate=0.01)
     folder = train(config, data=clips, output=tmp_path / "run", checkpoint_every=1)
-    name = "encoder.first.0.weight"
-    weights = [state[f"network.{name}"] for state in kept]
-    average = weights[0]
-    # (1 + n) / (10 + n) after n updates, and at most what is configured.
-    for now, decay in zip(weights[1:], (3 / 12, 0.28, 0.28), strict=True):
-        average = decay * average + (1 - decay) * now
-    torch.testing.assert_close(kept[3][f"averaged.module.{name}"], average)
-    assert not torch.allclose(average, weights[3])
-    stored = load_file(folder / "model.safetensors")[name]
-    torch.testing.assert_close(stored, kept[3][f"averaged.module.{name}"].half(), atol=0, rtol=0)
+    stored = load_file(folder / "model.safetensors")
+    # A weight, and a statistic of a batch norm.
+    for name in ("encoder.first.0.weight", "encoder.first.1.running_mean"):
+        values = [state[f"network.{name}"] for state in kept]
+        average = values[0]
+        # (1 + n) / (10 + n) after n updates, and at most what is configured.
+        for now, decay in zip(values[1:], (3 / 12, 0.28, 0.28), strict=True):
+            average = decay * average + (1 - decay) * now
+        torch.testing.assert_close(kept[3][f"averaged.module.{name}"], average)
+        assert not torch.allclose(average, values[3])
+        assert torch.equal(stored[name], kept[3][f"averaged.module.{name}"].half())
 
 
 def test_last_step_is_kept_wherever_the_run_ends(clips: Path, tmp_path: Path) -> None:
