@@ -86,6 +86,14 @@ def test_one_edited_picture_is_noticed(tmp_path: Path) -> None:
     assert read_frames(edited[0], [0, 1, 2]).images[:, 0, 0, 0].tolist() == [50, 200, 50]
 
 
+def test_all_that_decides_a_prepared_clip_is_in_its_name(clips: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = Clip(clips / "anna_0.mp4", "anna")
+    names = [prepared_module._cache_name(clip, *settings) for settings in ((64, True), (96, True), (64, False))]
+    monkeypatch.setattr(prepared_module, "FORMAT", prepared_module.FORMAT + 1)
+    names.append(prepared_module._cache_name(clip, 64, True))
+    assert len(set(names)) == 4 and all(name.startswith("anna_0-") for name in names)
+
+
 def test_a_damaged_cache_is_made_anew(clips: Path, tmp_path: Path) -> None:
     prepared, _ = prepare_clips(clips, tmp_path, size=64, landmarks=False)
     prepared[0].path.write_bytes(b"half written")
@@ -160,6 +168,17 @@ def test_packed_clips_that_are_damaged(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     packed = packed_file(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4", "bad_0": tmp_path / "bad.mp4"})
     with pytest.raises(InputError, match="the clip bad_0 is damaged"):
+        unpack_clips(packed, tmp_path / "cache")
+
+
+def test_packed_landmarks_that_are_no_numbers(clips: Path, tmp_path: Path) -> None:
+    packed = packed_file(tmp_path / "packed.safetensors", {"anna_0": clips / "anna_0.mp4"})
+    with safe_open(packed, framework="np") as file:
+        metadata = file.metadata()
+    tensors = load_file(packed)
+    tensors["groups/anna_0"][2, 0, 0] = np.nan
+    save_file(tensors, packed, metadata=metadata)
+    with pytest.raises(InputError, match="the clip anna_0 is damaged"):
         unpack_clips(packed, tmp_path / "cache")
 
 
