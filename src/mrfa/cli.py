@@ -93,7 +93,7 @@ def pack(
     cache: Annotated[Path, typer.Option(help="Folder for prepared clips.")],
     size: Annotated[int, typer.Option(help="Side of the pictures to train on, in pixels.", min=32, max=2048)] = 256,
 ) -> None:
-    """Pack clips and their landmarks into one file, to train on another machine without mediapipe."""
+    """Pack clips and their landmarks into one file, to train on another machine without PyAV."""
     from mrfa.data.packed import pack_clips
 
     kept = f"{output} was not written; {cache} keeps the clips that are prepared, and the same command goes on from there"

@@ -69,7 +69,7 @@ def prepare_clips(
         root: folder of clips (see `mrfa.data.clips`).
         cache: folder for the prepared files.
         size: side of the pictures in pixels.
-        landmarks: also find the landmark groups, which needs mediapipe.
+        landmarks: also find the landmark groups.
         processes: those that call this function at the same time; each prepares its share, and all get the same result.
         progress: called with (done, total) of this process.
 
