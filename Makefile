@@ -1,4 +1,4 @@
-# Each target does all of its own set-up in .venv; a machine needs Python 3.11 to 3.13, pip and make.
+# Each target does all of its own set-up in .venv; a machine needs Python 3.11 or later, pip and make.
 PYTHON ?= python3
 export OMP_WAIT_POLICY = passive
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.record_face_mesh import pictures
 from mrfa.data.clips import list_clips, read_clip
 from mrfa.data.guidance import annotate_clip
 from mrfa.data.images import read_image
@@ -62,6 +63,18 @@ def test_face_box_leaves_the_irises_out(landmarks: np.ndarray) -> None:
     landmarks[5], landmarks[6] = (10, 20), (220, 240)
     landmarks[470] = (0, 0)
     assert face_box(landmarks) == (10, 20, 220, 240)
+
+
+@pytest.mark.parametrize("name", pictures())
+def test_landmarks_are_those_of_mediapipe(name: str) -> None:
+    """Within 0.05 pixels of a face of 256, as recorded by `benchmarks/record_face_mesh.py`; depth and the irises too."""
+    recorded = np.load(Path(__file__).with_name("face_mesh.npz"))[name]
+    found = FaceLandmarker().in_space(pictures()[name])
+    assert found is not None
+    x0, y0, x1, y1 = face_box(recorded)
+    side = max(x1 - x0, y1 - y0)
+    np.testing.assert_allclose(found, recorded, atol=0.001 * side)
+    np.testing.assert_allclose(face_box(found), (x0, y0, x1, y1), atol=0.0005 * side)
 
 
 def test_a_real_face(frame: np.ndarray) -> None:

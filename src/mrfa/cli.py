@@ -201,7 +201,7 @@ def _progress(output: Path) -> Iterator[Callable[[str, int, int | None], None]]:
             return Text(f"{speed:.1f} frames/s" if speed else "")
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn())
-    # Drawn when there is news, not by a thread: beside one, mediapipe's notes could not be kept off the terminal.
+    # Drawn when there is news, not by a thread.
     kept = f"{output} was not written" + (": the file of that name is an earlier one" if os.path.lexists(output) else "")
     with keeps(kept), Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
         tasks = {}

@@ -86,7 +86,7 @@ class FaceFinder:
     def _search(self, image: np.ndarray, thorough: bool) -> list[Face]:
         """Faces of the first step that finds any, the largest first."""
         for detector, regions in self._steps(image, thorough):
-            settled = (self._settled(image, face) for face in self._faces(image, detector, regions))
+            settled = (self._settled(image, face, detector) for face in self._faces(image, detector, regions))
             faces = _different([face for face in settled if face is not None])
             if faces:
                 return faces
@@ -107,15 +107,17 @@ class FaceFinder:
         if sides and sides[0] == short:
             yield self._far, [region for turn in TURNS for region in tiles(image, short, turn)]
 
-    def _settled(self, image: np.ndarray, face: Face) -> Face | None:
-        """An unsure face as it is found from near by, upright or turned; None if it is not."""
+    def _settled(self, image: np.ndarray, face: Face, detector: FaceDetector) -> Face | None:
+        """A face of which the detector is sure, also from near by; the one found there when turned, if it is surer of that."""
         if face.score >= SURE:
             return face
         x0, y0, x1, y1 = face.box
         around = Region((x0 + x1) / 2, (y0 + y1) / 2, AROUND * _side(face))
-        turned = [around._replace(angle=turn) for turn in (0.0, *TURNS)]
-        best = max(self._faces(image, self._near, turned), key=lambda found: found.score, default=None)
-        return best if best is not None and best.score >= LIKELY else None
+        regions = [around._replace(angle=turn) for turn in (0.0, *TURNS)]
+        best = max(self._faces(image, self._near, regions), key=lambda found: found.score, default=None)
+        if best is None or best.score < LIKELY:
+            return None
+        return face if face.turn == best.turn and detector is self._near else best
 
     def _faces(self, image: np.ndarray, detector: FaceDetector, regions: list[Region]) -> list[Face]:
         found = (self._confirmed(image, face, detector) for region in regions for face in detector(image, region))

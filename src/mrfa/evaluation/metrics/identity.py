@@ -47,7 +47,7 @@ def descriptor_distance(describe: Descriptor, faces: FaceMesh) -> Measure:
 def load_openface(weights: Path | None) -> Descriptor:
     """OpenFace's network (Amos et al. 2016), with descriptors of unit length; OpenCV reads its file without running code from it.
 
-    It aligns faces by mediapipe's landmarks, where OpenFace takes dlib's.
+    It aligns faces by mediapipe's face mesh, where OpenFace takes dlib's.
 
     Raises:
         MetricUnavailableError: the file is missing or is another.
