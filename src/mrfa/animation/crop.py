@@ -85,8 +85,8 @@ def whole_picture(width: int, height: int) -> CropBox:
     return CropBox((width - side) // 2, (height - side) // 2, side)
 
 
-def check_inside(box: CropBox, width: int, height: int, name: str | Path) -> CropBox:
-    """The box, if it touches the picture and is at most a few times as large.
+def check_inside(box: CropBox, width: int, height: int, name: str | Path, option: str = "--crop") -> CropBox:
+    """The box, if it touches the picture and is at most a few times as large; `option` is what the command line calls it.
 
     Raises:
         InputError: it lies outside, or is larger.
@@ -94,10 +94,12 @@ def check_inside(box: CropBox, width: int, height: int, name: str | Path) -> Cro
     if box.side > LARGEST_CROP * max(width, height):
         raise InputError(
             f"the crop {box.x},{box.y},{box.side},{box.side} is more than {LARGEST_CROP} times as large as {name} "
-            f"({width}x{height}): give it in that picture's pixels"
+            f"({width}x{height}): give {option} in that picture's pixels"
         )
     if box.x >= width or box.y >= height or box.x + box.side <= 0 or box.y + box.side <= 0:
-        raise InputError(f"the crop {box.x},{box.y},{box.side},{box.side} lies outside {name} ({width}x{height})")
+        raise InputError(
+            f"the crop {box.x},{box.y},{box.side},{box.side} lies outside {name} ({width}x{height}): change {option}"
+        )
     return box
 
 
@@ -128,7 +130,7 @@ def find_face_crop(image: np.ndarray, margin: float = PORTRAIT_MARGIN, name: str
     """
     found = FaceFinder()(image)
     if found is None:
-        raise _no_face(name)
+        raise _no_face(name, "--crop")
     height, width = image.shape[:2]
     return square_around(found.box, width, height, margin)
 
@@ -151,6 +153,7 @@ def find_clip_face(
     reader: "VideoReader | PictureFolder",
     margin: float = FACE_MARGIN,
     on_frame: Callable[[int], None] | None = None,
+    option: str = "--driving-crop",
 ) -> ClipFace:
     """The face of a clip, with a crop around the union of the faces of sampled frames.
 
@@ -160,6 +163,7 @@ def find_clip_face(
         reader: the clip.
         margin: side of the square over the longer side of the union.
         on_frame: called with the number of frames read.
+        option: what the command line calls the clip's crop.
 
     Raises:
         InputError: no face in any sampled frame, or no frame at all.
@@ -184,7 +188,7 @@ def find_clip_face(
     if count == 0:
         raise InputError(f"{reader.path} holds no frames that can be read")
     if first is None:
-        raise _no_face(reader.path)
+        raise _no_face(reader.path, option)
     return ClipFace(square_around(union_box(boxes), width, height, margin), first.number, first.image)
 
 
@@ -264,5 +268,5 @@ def _brightness(image: np.ndarray, box: Box) -> float:
     return float(part.mean()) if part.size else 0.0
 
 
-def _no_face(name: str | Path) -> InputError:
-    return InputError(f"no face found in {name}: give a picture that shows one, or use --crop none or x,y,w,h")
+def _no_face(name: str | Path, option: str) -> InputError:
+    return InputError(f"no face found in {name}: give one that shows a face, or use {option} none or x,y,w,h")

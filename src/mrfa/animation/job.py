@@ -16,6 +16,7 @@ from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop
 from mrfa.animation.driver import Progress, VideoDriver, open_driver
 from mrfa.animation.motion import RelativeMotion
 from mrfa.animation.template import SUFFIX, MotionTemplate, stack_keypoints
+from mrfa.animation.tracking import Held
 from mrfa.data.audio import parse_audio_mode
 from mrfa.data.files import check_writable
 from mrfa.data.images import read_image
@@ -86,6 +87,7 @@ def animate_file(
     driver.prepare(animator, on_progress)
     canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
     transfer: RelativeMotion | None = None
+    hold = Held()
     done = 0
     frames = driver.frames(animator.size, canvas.panel_height)
     with VideoWriter(
@@ -100,6 +102,7 @@ def animate_file(
         while batch := list(islice(frames, animator.batch_size)):
             keypoints = animator.detect([frame.driving for frame in batch])
             check_kind(keypoints, encoded.keypoints)
+            keypoints = hold(keypoints, (frame.trust for frame in batch))
             if relative and transfer is None:
                 transfer = RelativeMotion(encoded.keypoints, keypoints, adapt_scale)
             pictures = to_pictures(animator.step(encoded, keypoints, transfer=transfer).image)
@@ -137,15 +140,17 @@ def extract_motion(
     check_output(output, [driving], (SUFFIX,))
     if driving.suffix.lower() == SUFFIX:
         raise InputError(f"{driving} is a template by its name: give a video or a folder of pictures")
-    driver = VideoDriver(driving, parse_crop(driving_crop))
+    driver = VideoDriver(driving, parse_crop(driving_crop), "--crop")
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
     driver.prepare(animator, on_progress)
     found: list[Keypoints] = []
     pts: list[int] = []
     durations: list[int | None] = []
+    hold = Held()
     frames = driver.frames(animator.size, 0)
     while batch := list(islice(frames, animator.batch_size)):
         keypoints = animator.detect([frame.driving for frame in batch])
+        keypoints = hold(keypoints, (frame.trust for frame in batch))
         affine = None if keypoints.affine is None else keypoints.affine.float().cpu()
         found.append(Keypoints(keypoints.positions.float().cpu(), affine))
         for frame in batch:
