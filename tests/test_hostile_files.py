@@ -209,6 +209,17 @@ def _run(body: Callable[[Path], None], path: Path) -> int:
     return int(end.value.code or 0)
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Signals as at a terminal: where the tests run in the background or under `nohup`, some are ignored."""
+    usual = {signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_leave_nothing(tmp_path: Path, number: signal.Signals, capsys: pytest.CaptureFixture[str]) -> None:
     before = signal.getsignal(number)
@@ -233,6 +244,7 @@ def test_what_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
         signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("heard")
 def test_interrupting_says_what_is_kept(
     tmp_path: Path, tiny_config: Config, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
