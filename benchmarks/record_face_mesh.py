@@ -17,7 +17,9 @@ PORTRAIT = Path(__file__).parents[1] / "src" / "mrfa" / "assets" / "astronaut.jp
 
 def pictures() -> dict[str, np.ndarray]:
     """Variants of the portrait, uint8 RGB: whole, near, cut by the border, inclined, mirrored, grey, dark, and stretched."""
-    whole = np.ascontiguousarray(cv2.imread(str(PORTRAIT))[..., ::-1])
+    portrait = cv2.imread(str(PORTRAIT))
+    assert portrait is not None
+    whole = np.ascontiguousarray(portrait[..., ::-1])
     head = np.ascontiguousarray(whole[:256, 96:352])
     inclined = cv2.getRotationMatrix2D((128, 115), 25, 1.2)
     grey = cv2.cvtColor(head, cv2.COLOR_RGB2GRAY)

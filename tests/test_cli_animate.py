@@ -93,6 +93,24 @@ def test_animate_keeps_time_stamps_and_pastes_back(
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_the_face_chosen_is_animated(model: Path, clip: Path, tmp_path: Path) -> None:
+    """Of two, the right one is the smaller; only what lies around it changes."""
+    portrait = read_image(ASTRONAUT)
+    both = np.full((512, 900, 3), 128, np.uint8)
+    both[:, :512] = portrait
+    both[:256, 600:856] = portrait[::2, ::2]
+    write_image(tmp_path / "two.png", both)
+    kept = []
+    for face in ("largest", "2"):
+        output = tmp_path / f"{face}.mp4"
+        animate_file(tmp_path / "two.png", clip, output, model=model, face=face)
+        last = [frame.image.astype(int) for frame in VideoReader(output)][-1]
+        kept.append([np.abs(last[:, part] - both[:, part]).mean() for part in (slice(0, 512), slice(600, 856))])
+    assert kept[0][0] > 2 * kept[1][0] and kept[1][1] > 2 * kept[0][1]
+    with pytest.raises(InputError, match="give --face or --crop, not both"):
+        animate_file(tmp_path / "two.png", clip, tmp_path / "out.mp4", model=model, face="2", source_crop="none")
+
+
 @pytest.mark.parametrize("options", [{}, {"adapt_scale": True}, {"relative": False}])
 def test_job_is_the_animator_frame_by_frame(
     options: dict[str, bool], model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

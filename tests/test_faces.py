@@ -7,10 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from mrfa.data.images import read_image
+from mrfa.cli import app
+from mrfa.data.images import read_image, write_image
 from mrfa.errors import InputError
 from mrfa.faces import networks
+from mrfa.faces.choice import choose_face, parse_face
 from mrfa.faces.detector import SHORT_RANGE, FaceDetector
 from mrfa.faces.finder import Face, FaceFinder
 from mrfa.faces.landmarks import FaceLandmarker, face_box
@@ -171,6 +174,47 @@ def test_several_faces_the_largest_first(astronaut: np.ndarray, find: FaceFinder
     for face, (x, y, scale) in zip(faces, [(400, 20, 1), (40, 60, 160 / 256), (750, 200, 96 / 256)], strict=True):
         assert_at(face, x + 128 * scale, y + 115 * scale, side=105 * scale)
     assert_at(find(picture), 528, 135, side=105)
+
+
+@pytest.fixture(scope="module")
+def two(astronaut: np.ndarray) -> np.ndarray:
+    """A large face near (228, 135), and a smaller one near (670, 132)."""
+    head = astronaut[:256, 96:352]
+    picture = pasted(cv2.resize(head, (160, 160), interpolation=cv2.INTER_AREA), 400, 900, 590, 60)
+    picture[20:276, 100:356] = head
+    return picture
+
+
+@pytest.mark.parametrize(("choice", "x"), [("largest", 228), ("1", 228), (" 2", 670), ("600,300", 670), ("200,120", 228)])
+def test_the_face_that_is_meant(two: np.ndarray, choice: str, x: float) -> None:
+    x0, _, x1, _ = choose_face(two, parse_face(choice), "group.png").box
+    assert (x0 + x1) / 2 == pytest.approx(x, abs=15)
+
+
+def test_a_face_that_is_not_there(two: np.ndarray) -> None:
+    with pytest.raises(InputError, match=r"group\.png shows 2 face\(s\), so none of number 3: see {2}mrfa crop group\.png"):
+        choose_face(two, parse_face("3"), "group.png")
+    for text in ("0", "-1", "1.5", "left", "1,2,3", ""):
+        with pytest.raises(InputError, match="is no choice of a face: give largest"):
+            parse_face(text)
+
+
+def test_the_command_shows_what_is_found(two: np.ndarray, tmp_path: Path) -> None:
+    source, preview = tmp_path / "group.png", tmp_path / "faces.png"
+    write_image(source, two)
+    result = CliRunner().invoke(app, ["crop", str(source), "-o", str(preview)])
+    assert result.exit_code == 0, result.output
+    first, second, last = result.output.splitlines()
+    assert first.startswith("face 1: --crop ") and second.startswith("face 2: --crop ") and str(preview) in last
+    x, _, side, _ = (int(value) for value in second.split()[-1].split(","))
+    assert x < 670 < x + side and side < 180
+    changed = (read_image(preview) != two).any(-1)
+    assert changed[:, :450].any() and changed[:, 450:].any() and changed.mean() < 0.1
+    write_image(source, np.ascontiguousarray(two[::-1, ::-1]))
+    assert "turned by 180 degrees" in CliRunner().invoke(app, ["crop", str(source)]).output
+    write_image(source, np.zeros((50, 50, 3), np.uint8))
+    refused = CliRunner().invoke(app, ["crop", str(source)])
+    assert isinstance(refused.exception, InputError) and "no face found in" in str(refused.exception)
 
 
 def test_a_face_is_followed_though_another_is_larger(astronaut: np.ndarray) -> None:

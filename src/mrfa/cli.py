@@ -108,6 +108,9 @@ app.command()(table)
 
 
 CropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the source.")]
+FaceOption = Annotated[
+    str, typer.Option(metavar="largest|N|X,Y", help="Which face of the source, where it shows several; see mrfa crop.")
+]
 DrivingCropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the driver.")]
 
 
@@ -119,6 +122,7 @@ def animate(
     model: ModelOption = "small",
     crop: CropOption = "auto",
     driving_crop: DrivingCropOption = "auto",
+    face: FaceOption = "largest",
     absolute: Annotated[bool, typer.Option("--absolute", help="Take the driver's pose, not only its motion.")] = False,
     adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
@@ -140,6 +144,7 @@ def animate(
             model=Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size),
             source_crop=crop,
             driving_crop=driving_crop,
+            face=face,
             relative=not absolute,
             adapt_scale=adapt_scale,
             compare=compare,
@@ -148,6 +153,32 @@ def animate(
             on_progress=on_progress,
         )
     _report(output, result.frames, result.warnings)
+
+
+@app.command()
+def crop(
+    picture: Annotated[Path, typer.Argument(help="Picture of one or several faces.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A picture to write that shows the numbers.")] = None,
+) -> None:
+    """Show which faces are found in a picture, and the crop that each would have."""
+    from mrfa.animation.crop import PORTRAIT_MARGIN, square_around
+    from mrfa.data.images import format_of, read_image, write_image
+    from mrfa.faces.choice import draw_faces, no_face
+    from mrfa.faces.finder import FaceFinder
+
+    if output is not None:
+        format_of(output)
+    image = read_image(picture)
+    faces = FaceFinder().all(image)
+    if not faces:
+        raise no_face(picture)
+    for number, face in enumerate(faces, 1):
+        box = square_around(face.box, image.shape[1], image.shape[0], PORTRAIT_MARGIN)
+        turned = f", turned by {face.turn} degrees" if face.turn else ""
+        typer.echo(f"face {number}: --crop {box.x},{box.y},{box.side},{box.side}{turned}")
+    if output is not None:
+        write_image(output, draw_faces(image, faces))
+        typer.echo(f"{output}: the faces with their numbers")
 
 
 @app.command()

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from mrfa.errors import InputError
+from mrfa.faces.choice import FaceChoice, choose_face, no_face
 from mrfa.faces.finder import FaceFinder
 from mrfa.faces.landmarks import Box
 
@@ -103,34 +104,38 @@ def check_inside(box: CropBox, width: int, height: int, name: str | Path, option
     return box
 
 
-def picture_crop(image: np.ndarray, crop: Crop, name: str | Path) -> CropBox:
-    """The square of a picture that a crop setting means.
+def picture_crop(image: np.ndarray, crop: Crop, name: str | Path, face: FaceChoice = "largest") -> CropBox:
+    """The square of a picture that a crop setting means, around the face that is meant.
 
     Raises:
         InputError: no face in it, or the crop lies outside; `name` says which picture.
     """
     height, width = image.shape[:2]
     if crop == "auto":
-        return find_face_crop(image, name=name)
+        return find_face_crop(image, name=name, face=face)
     if crop == "none":
         return whole_picture(width, height)
     return check_inside(crop, width, height, name)
 
 
-def find_face_crop(image: np.ndarray, margin: float = PORTRAIT_MARGIN, name: str | Path = "the picture") -> CropBox:
-    """The square around the most prominent face.
+def find_face_crop(
+    image: np.ndarray,
+    margin: float = PORTRAIT_MARGIN,
+    name: str | Path = "the picture",
+    face: FaceChoice = "largest",
+) -> CropBox:
+    """The square around a face.
 
     Args:
         image: uint8 RGB `[H, W, 3]`.
         margin: side of the square over the longer side of the face's box.
         name: what the error calls the picture.
+        face: which one, where there are several.
 
     Raises:
-        InputError: no face found.
+        InputError: no such face found.
     """
-    found = FaceFinder()(image)
-    if found is None:
-        raise _no_face(name, "--crop")
+    found = choose_face(image, face, name)
     height, width = image.shape[:2]
     return square_around(found.box, width, height, margin)
 
@@ -188,7 +193,7 @@ def find_clip_face(
     if count == 0:
         raise InputError(f"{reader.path} holds no frames that can be read")
     if first is None:
-        raise _no_face(reader.path, option)
+        raise no_face(reader.path, option)
     return ClipFace(square_around(union_box(boxes), width, height, margin), first.number, first.image)
 
 
@@ -266,7 +271,3 @@ def _brightness(image: np.ndarray, box: Box) -> float:
     x0, y0, x1, y1 = (max(0, round(value)) for value in box)
     part = image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
     return float(part.mean()) if part.size else 0.0
-
-
-def _no_face(name: str | Path, option: str) -> InputError:
-    return InputError(f"no face found in {name}: give one that shows a face, or use {option} none or x,y,w,h")

@@ -24,6 +24,7 @@ from mrfa.data.tensors import to_pictures
 from mrfa.data.video import VideoWriter
 from mrfa.data.video_writer import SUFFIXES as VIDEO_SUFFIXES
 from mrfa.errors import InputError
+from mrfa.faces.choice import FaceChoice, parse_face
 from mrfa.network.keypoints import Keypoints
 
 
@@ -47,6 +48,7 @@ def animate_file(
     model: str | Path | Animator = "small",
     source_crop: Crop | str = "auto",
     driving_crop: Crop | str = "auto",
+    face: FaceChoice | str = "largest",
     relative: bool = True,
     adapt_scale: bool = False,
     compare: bool = False,
@@ -63,6 +65,7 @@ def animate_file(
         model: name of a bundled model, a model folder, or an animator, which also says where and how to compute.
         source_crop: where the face is in the source: `auto`, `none`, `x,y,w,h` or a box.
         driving_crop: likewise in the driver.
+        face: which face of the source, where it shows several: `largest`, a number from 1 on, the largest, or `x,y` in it.
         relative: add the driver's motion to the portrait's pose, otherwise take the driver's pose.
         adapt_scale: scale relative motion by the size of the faces.
         compare: write source, driver (a template has no picture) and result beside each other.
@@ -79,10 +82,13 @@ def animate_file(
         raise InputError("adapting the scale is for relative motion: it does not go with absolute motion")
     check_output(output, [source, driving], sorted(VIDEO_SUFFIXES))
     source_crop, driving_crop, audio_mode = parse_crop(source_crop), parse_crop(driving_crop), parse_audio_mode(audio)
+    chosen = parse_face(face)
+    if chosen != "largest" and source_crop != "auto":
+        raise InputError("a face is chosen where the source's crop is auto: give --face or --crop, not both")
     portrait = read_image(source)
     driver = open_driver(driving, driving_crop)
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
-    box = picture_crop(portrait, source_crop, source)
+    box = picture_crop(portrait, source_crop, source, chosen)
     encoded = animator.encode(crop_image(portrait, box, animator.size))
     driver.prepare(animator, on_progress)
     canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
