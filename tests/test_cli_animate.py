@@ -375,7 +375,10 @@ def test_a_template_of_another_model_is_refused(model: Path, clip: Path, tiny_co
     ):
         animate_file(ASTRONAUT, tmp_path / "fewer.safetensors", tmp_path / "out.mp4", model=model)
     replace(fewer, positions=fewer.positions[:, :5], affine=fewer.affine[:, :5]).save(tmp_path / "few.safetensors")  # type: ignore[index]
-    with pytest.raises(InputError, match=r"expected keypoints .*got \[B, 5, 2\] with affine maps \[B, 5, 2, 2\]"):
+    with pytest.raises(
+        InputError,
+        match=r"few\.safetensors does not fit the model: expected keypoints .*got \[B, 5, 2\] with affine maps \[B, 5, 2, 2\]",
+    ):
         animate_file(ASTRONAUT, tmp_path / "few.safetensors", tmp_path / "out.mp4", model=model)
     slow = replace(fewer, rate=Fraction(1, 2500))
     slow.save(tmp_path / "slow.safetensors")

@@ -13,7 +13,7 @@ import pytest
 import torch
 import typer
 
-from mrfa.animation.job import animate_file, check_output
+from mrfa.animation.job import animate_file, check_output, extract_motion
 from mrfa.animation.template import MotionTemplate
 from mrfa.cli import main
 from mrfa.config import parse_settings
@@ -139,9 +139,15 @@ def _write_video(path: Path) -> None:
             writer.write(np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8), number)
 
 
+def _write_text(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("x" * 10000)
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "motion.safetensors": _write_template,
     "out.mp4": _write_video,
+    "notes.txt": _write_text,
     "out.png": lambda path: write_image(path, np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)),
 }
 
@@ -289,7 +295,22 @@ def test_pillows_warnings_are_lines(
     assert error.count("\n") == 1
 
 
-def test_crops_are_bounded_before_they_take_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize("crop", ["0,0,100000000,100000000", "100,0,10,10"])
+def test_crops_are_bounded_before_they_take_memory(tmp_path: Path, tiny_network: Network, crop: str) -> None:
+    """The hint names the option by which the crop was given."""
     write_image(tmp_path / "a.png", np.zeros((60, 60, 3), np.uint8))
-    with pytest.raises(InputError, match=r"more than 4 times as large as .*a\.png"):
-        animate_file(tmp_path / "a.png", tmp_path, tmp_path / "out.mp4", source_crop="0,0,100000000,100000000")
+    (tmp_path / "clip").mkdir()
+    write_image(tmp_path / "clip" / "1.png", np.zeros((60, 60, 3), np.uint8))
+    save_model(tiny_network, tmp_path / "model", "card")
+    files, model = (tmp_path / "a.png", tmp_path / "clip", tmp_path / "out.mp4"), tmp_path / "model"
+    words = r"(more than 4 times as large as|lies outside) .*"
+    with pytest.raises(InputError, match=words + r"a\.png.*--crop"):
+        animate_file(*files, model=model, source_crop=crop)
+    with pytest.raises(InputError, match=words + r"clip .*--driving-crop"):
+        animate_file(*files, model=model, source_crop="none", driving_crop=crop)
+    with pytest.raises(InputError, match=words + r"clip .* --crop"):
+        extract_motion(files[1], tmp_path / "motion.safetensors", model=model, driving_crop=crop)
+    with pytest.raises(InputError, match=r"no face found in .*clip: .*--driving-crop none"):
+        animate_file(*files, model=model, source_crop="none")
+    with pytest.raises(InputError, match=r"no face found in .*clip: .*use --crop none"):
+        extract_motion(files[1], tmp_path / "motion.safetensors", model=model)

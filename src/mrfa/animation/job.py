@@ -107,7 +107,10 @@ def animate_file(
     ) as writer:
         while batch := list(islice(frames, animator.batch_size)):
             keypoints = animator.detect([frame.driving for frame in batch])
-            check_kind(keypoints, encoded.keypoints)
+            try:
+                check_kind(keypoints, encoded.keypoints)
+            except InputError as error:
+                raise InputError(f"{driving} does not fit the model: {error}") from None
             keypoints = hold(keypoints, (frame.trust for frame in batch))
             if relative and transfer is None:
                 transfer = RelativeMotion(encoded.keypoints, keypoints, adapt_scale)

@@ -271,7 +271,7 @@ def _missing(container: InputContainer, stream: VideoStream, packets: Counter[in
             # A track of which nothing is left has no table any more, but still its count.
             expected, read = len(sound.index_entries) or sound.frames, packets[sound.index]
             if read < expected:
-                return f"its sound ends after {100 * read // expected} percent"
+                return f"its sound ends after {100 * read // expected} percent" if read else "its sound is lost"
     elif names & _TIMED_CONTAINERS and container.duration is not None:
         duration = container.duration / av.time_base
         if end < duration - _TIMED_TOLERANCE:
