@@ -66,7 +66,7 @@ class FaceFinder:
 
     def __call__(self, image: np.ndarray) -> Face | None:
         """The largest face in a uint8 RGB picture `[H, W, 3]`, or when tracking the one followed; None without a face."""
-        face = None if self._last is None else self._look(image, region_of_mesh(self._last.landmarks), self._last.score)
+        face = None if self._last is None else self._followed(image, self._last)
         if face is None:
             # In a video without faces each costly search is worth less than the one before.
             thorough = not self._tracking or self._failures & (self._failures - 1) == 0
@@ -76,6 +76,15 @@ class FaceFinder:
         if self._tracking:
             self._last = face
         return face
+
+    def _followed(self, image: np.ndarray, last: Face) -> Face | None:
+        """The face in the next frame: the one detected where it was, or else as its landmarks let expect."""
+        x0, y0, x1, y1 = last.box
+        for face in self._faces(image, self._near, [whole(image)]):
+            x, y = _middle(face)
+            if x0 < x < x1 and y0 < y < y1 and face.turn == last.turn:
+                return face
+        return self._look(image, region_of_mesh(last.landmarks), last.score)
 
     def all(self, image: np.ndarray) -> list[Face]:
         """All faces of a uint8 RGB picture `[H, W, 3]`, the largest first; small ones beside larger ones too."""
@@ -111,8 +120,7 @@ class FaceFinder:
         """A face of which the detector is sure, also from near by; the one found there when turned, if it is surer of that."""
         if face.score >= SURE:
             return face
-        x0, y0, x1, y1 = face.box
-        around = Region((x0 + x1) / 2, (y0 + y1) / 2, AROUND * _side(face))
+        around = Region(*_middle(face), AROUND * _side(face))
         regions = [around._replace(angle=turn) for turn in (0.0, *TURNS)]
         best = max(self._faces(image, self._near, regions), key=lambda found: found.score, default=None)
         if best is None or best.score < LIKELY:
@@ -139,11 +147,15 @@ def _different(faces: list[Face]) -> list[Face]:
     """The faces, the largest first, without those whose middle lies in a larger one."""
     kept: list[Face] = []
     for face in sorted(faces, key=_side, reverse=True):
-        x0, y0, x1, y1 = face.box
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
+        x, y = _middle(face)
         if not any(other.box[0] < x < other.box[2] and other.box[1] < y < other.box[3] for other in kept):
             kept.append(face)
     return kept
+
+
+def _middle(face: Face) -> tuple[float, float]:
+    x0, y0, x1, y1 = face.box
+    return (x0 + x1) / 2, (y0 + y1) / 2
 
 
 def _side(face: Face) -> float:
