@@ -357,6 +357,26 @@ def test_transcoded_sound_keeps_its_place(tmp_path: Path) -> None:
     assert audio_packets(tmp_path / "out.mp4") != audio_packets(driver)
 
 
+def test_gaps_of_transcoded_sound_stay(tmp_path: Path) -> None:
+    """Noise, nothing for a second, and noise again at the time that it had; written in step with the picture."""
+    driver = tmp_path / "a.mkv"
+    noise = np.random.default_rng(0).integers(-9000, 9000, (1, 4410), np.int16)
+    with av.open(str(driver), "w") as container:
+        video, sound = container.add_stream("libx264", rate=25), container.add_stream("pcm_s16le", rate=44100, layout="mono")
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number in range(50):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture(number), format="rgb24")))
+        container.mux(video.encode(None))
+        for pts in (0, 48510):
+            chunk = av.AudioFrame.from_ndarray(noise, format="s16", layout="mono")
+            chunk.sample_rate, chunk.pts, chunk.time_base = 44100, pts, Fraction(1, 44100)
+            container.mux(sound.encode(chunk))
+        container.mux(sound.encode(None))
+    assert len(with_warnings(driver, tmp_path / "out.mp4")) == 1
+    loud = np.abs(tones(tmp_path / "out.mp4")) > 0.05
+    assert loud[:3000].any() and not loud[8000:46000].any() and loud[49000:54000].any()
+
+
 def test_no_sound(tmp_path: Path) -> None:
     driver = make_video(tmp_path / "a.mp4", sound="aac")
     assert with_warnings(driver, tmp_path / "out.mp4", audio="none") == []
@@ -432,6 +452,9 @@ def test_a_late_start_is_subtracted(tmp_path: Path, suffix: str, start: int, sou
     times = decoded_times(tmp_path / "out.mp4")
     assert times == [time - decoded_times(driver)[0] for time in decoded_times(driver)]
     if sound:
+        with av.open(str(tmp_path / "out.mp4")) as container:
+            kinds = [packet.stream.type for packet in sorted((p for p in container.demux() if p.size), key=lambda p: p.pos or 0)]
+        assert "audio" in kinds[: -kinds[::-1].index("video")], "interleaved"
         distance = audio_packets(driver)[0][1] - decoded_times(driver)[0]
         assert abs(audio_packets(tmp_path / "out.mp4")[0][1] - distance) < Fraction(1, 1000)
 

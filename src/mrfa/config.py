@@ -184,6 +184,8 @@ def _load_yaml(text: str, origin: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from None
+    except InputError:
+        raise
     except (ValueError, OverflowError) as error:  # of numbers and dates that are none
         raise InputError(f"{origin} is not valid YAML: {error}") from None
 
