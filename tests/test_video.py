@@ -283,8 +283,10 @@ def test_transport_stream(tmp_path: Path) -> None:
     assert [data for data, _ in audio_packets(tmp_path / "out.mp4")] == [data[7:] for data, _ in audio_packets(driver)]
 
 
-def test_sound_and_picture_are_interleaved(tmp_path: Path) -> None:
-    driver = make_video(tmp_path / "a.mp4", range(0, 4000, 40), sound="aac", seconds=4)
+@pytest.mark.parametrize("start", [0, 10])
+def test_sound_and_picture_are_interleaved(tmp_path: Path, start: int) -> None:
+    times = range(1000 * start, 1000 * start + 4000, 40)
+    driver = make_video(tmp_path / "a.mkv", times, sound="aac", sound_start=44100 * start, seconds=4)
     copy(driver, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as container:
         places = sorted((p.pos, p.stream.type, p.dts * p.time_base) for p in container.demux() if p.size)
@@ -452,9 +454,6 @@ def test_a_late_start_is_subtracted(tmp_path: Path, suffix: str, start: int, sou
     times = decoded_times(tmp_path / "out.mp4")
     assert times == [time - decoded_times(driver)[0] for time in decoded_times(driver)]
     if sound:
-        with av.open(str(tmp_path / "out.mp4")) as container:
-            kinds = [packet.stream.type for packet in sorted((p for p in container.demux() if p.size), key=lambda p: p.pos or 0)]
-        assert "audio" in kinds[: -kinds[::-1].index("video")], "interleaved"
         distance = audio_packets(driver)[0][1] - decoded_times(driver)[0]
         assert abs(audio_packets(tmp_path / "out.mp4")[0][1] - distance) < Fraction(1, 1000)
 
