@@ -42,7 +42,7 @@ def test_absolute_motion_is_the_forward_pass_over_a_still_background(animator: A
     still = Network(animator.network.config.model_copy(update={"background": "still"})).eval()
     still.load_state_dict(animator.network.state_dict())
     portrait, driving = pictures(1, seed=9)[0], pictures(1)[0]
-    (result,) = animator.animate(source, [driving], relative=False)
+    (result,) = animator.animate(source, [driving], motion="absolute")
     with torch.no_grad():
         expected = still(tensor(portrait)[None], tensor(driving)[None]).image
     expected = expected.clamp(0, 1).mul(255)[0].permute(1, 2, 0).numpy()
@@ -73,7 +73,7 @@ def test_a_step_by_coarse_motion_alone(animator: Animator, source: Source) -> No
 def test_the_first_frame_shows_the_portrait_in_its_own_pose(animator: Animator, source: Source) -> None:
     """Relative motion of an unmoved driver is no motion: keypoints of the source drive the source."""
     first, second = animator.animate(source, [pictures(1)[0]] * 2)
-    (own,) = animator.animate(source, [source.keypoints], relative=False)
+    (own,) = animator.animate(source, [source.keypoints], motion="absolute")
     np.testing.assert_array_equal(first, second)
     assert np.abs(first.astype(int) - own).max() <= 1
 
@@ -238,7 +238,7 @@ def test_misuse_is_told_at_the_call(animator: Animator, source: Source) -> None:
     with pytest.raises(mrfa.InputError, match="as the portrait's are"):
         next(stream)
     with pytest.raises(ValueError, match="for relative motion"):
-        animator.animate(source, [good], relative=False, adapt_scale=True)
+        animator.animate(source, [good], motion="absolute", adapt_scale=True)
     with pytest.raises(ValueError, match="give these, not keypoints"):
         animator.step(source, keypoints, same_video=True)
     with pytest.raises(ValueError, match="at least one picture"):

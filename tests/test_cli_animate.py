@@ -4,17 +4,19 @@ from dataclasses import replace
 from fractions import Fraction
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 import torch
 
-from mrfa.animation import driver, job
+from mrfa.animation import driver, job, start
 from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Portrait
 from mrfa.animation.crop import crop_image, find_clip_crop, find_face_crop, parse_crop
 from mrfa.animation.job import animate_file, extract_motion
+from mrfa.animation.settings import MotionSettings
 from mrfa.animation.template import MotionTemplate
 from mrfa.cli import main
 from mrfa.data.images import read_image, write_image
@@ -32,7 +34,8 @@ PTS = [400, 1000, 1400, 2600, 3000, 3333, 4000]
 def model(tiny_config: Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("models") / "tiny"
-    save_model(Network(tiny_config.network).eval(), folder, "card")
+    detector = tiny_config.network.detector.model_copy(update={"layout": "free"})  # its keypoints have no meaning
+    save_model(Network(tiny_config.network.model_copy(update={"detector": detector})).eval(), folder, "card")
     return folder
 
 
@@ -111,9 +114,9 @@ def test_the_face_chosen_is_animated(model: Path, clip: Path, tmp_path: Path) ->
         animate_file(tmp_path / "two.png", clip, tmp_path / "out.mp4", model=model, face="2", source_crop="none")
 
 
-@pytest.mark.parametrize("options", [{}, {"adapt_scale": True}, {"relative": False}])
+@pytest.mark.parametrize("options", [{}, {"adapt_scale": True}, {"motion": "absolute"}])
 def test_job_is_the_animator_frame_by_frame(
-    options: dict[str, bool], model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What reaches the writer is what the animator makes of the crops, pasted into the portrait."""
     written: list[np.ndarray] = []
@@ -126,9 +129,12 @@ def test_job_is_the_animator_frame_by_frame(
     monkeypatch.setattr(VideoWriter, "write", write)
     seen: list[tuple[str, int, int | None]] = []
     output = tmp_path / "out.mp4"
-    result = animate_file(ASTRONAUT, clip, output, model=model, on_progress=lambda *state: seen.append(state), **options)  # type: ignore[arg-type]
+    result = animate_file(
+        ASTRONAUT, clip, output, model=model, start="first", on_progress=lambda *state: seen.append(state), **options
+    )
     assert result == job.JobResult(7, [])
-    assert seen == [("finding the face", i, 7) for i in range(1, 8)] + [("animating", i, 7) for i in range(1, 8)]
+    reading = [("reading the motion", i, 7) for i in (2, 4, 6, 7)] if options.get("motion") != "absolute" else []
+    assert seen == [("finding the face", i, 7) for i in range(1, 8)] + reading + [("animating", i, 7) for i in range(1, 8)]
 
     animator = Animator.from_pretrained(model)
     portrait = read_image(ASTRONAUT)
@@ -195,8 +201,27 @@ def test_memory_does_not_grow_with_the_drivers_length(model: Path, tmp_path: Pat
     monkeypatch.setattr(job.VideoWriter, "write", write)
     monkeypatch.setattr(job.VideoWriter, "_finish", lambda self: None)
     animator = Animator.from_pretrained(model, batch_size=3)
-    animate_file(ASTRONAUT, path, tmp_path / "out.mp4", model=animator, source_crop="none", driving_crop="none")
+    options = {"source_crop": "none", "driving_crop": "none", "motion": "absolute"}
+    animate_file(ASTRONAUT, path, tmp_path / "out.mp4", model=animator, **options)  # type: ignore[arg-type]
     assert (made, written, most) == (20, 20, 3)
+
+
+def test_of_a_long_driver_some_frames_are_studied_and_any_can_be_the_start(
+    model: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "MOST_SAMPLES", 3)
+    animator = Animator.from_pretrained(model, batch_size=2)
+    video = driver.VideoDriver(clip, "none")
+    video.prepare(animator, None)
+    every = [animator.detect(frame.driving) for frame in video.frames(64, 0)]
+    chosen = {"first": 0, "5": 5, "0.0": 0, "best": 4, f"{float(list(VideoReader(clip))[3].pts * video.time_base):.6f}s": 3}
+    for text, number in chosen.items():
+        begin = start.parse_start(text)
+        study = start.study_driver(video, animator, every[4], MotionSettings("relative"), begin, name=clip)
+        torch.testing.assert_close(study.initial.positions, every[number].positions, atol=1e-5, rtol=0)
+        assert [
+            int((position - torch.cat([x.positions for x in every])).abs().sum((1, 2)).argmin()) for position in study.clip
+        ] == [0, 4]
 
 
 def test_options_of_device_precision_and_batch_size(
@@ -231,7 +256,7 @@ def test_sizes_of_the_result(model: Path, clip: Path, tmp_path: Path) -> None:
     assert size(paste_back=False) == (64, 64)
     assert size(paste_back=False, compare=True) == (192, 64)
     assert size(compare=True, source_crop="100,20,200,220") == (3 * 512, 512)
-    assert size(relative=False) == (512, 512)
+    assert size(motion="absolute") == (512, 512)
     assert size(adapt_scale=True) == (512, 512)
 
 
@@ -315,7 +340,13 @@ def test_errors_of_input(
     assert "is not a motion template" in animate(ASTRONAUT, model / "model.safetensors")
     assert "is no crop" in animate(ASTRONAUT, clip, *end, "--crop", "face")
     assert "lies outside" in animate(ASTRONAUT, clip, *end, "--driving-crop", "900,900,10,10")
-    assert "does not go with absolute" in animate(ASTRONAUT, clip, *end, "--absolute", "--adapt-scale")
+    assert "does not go with absolute" in animate(ASTRONAUT, clip, *end, "--motion", "absolute", "--adapt-scale")
+    assert "there is no motion 'free'" in animate(ASTRONAUT, clip, *end, "--motion", "free")
+    assert "is no start" in animate(ASTRONAUT, clip, *end, "--start", "soon")
+    assert "ends before the start at 7" in animate(ASTRONAUT, clip, *end, "--start", "7")
+    assert "ends before the start at 9s" in animate(ASTRONAUT, clip, *end, "--start", "9.0")
+    assert "do not go with 'relative'" in animate(ASTRONAUT, clip, *end, "--motion", "relative", "--keep-pose")
+    assert "need a model that knows" in animate(ASTRONAUT, clip, *end, "--eyes", "2")
     assert "no model 'nobody'" in animate(ASTRONAUT, clip, "-o", out, "--model", "nobody")
     assert "its name must end in" in animate(ASTRONAUT, clip, "-o", out.with_suffix(".txt"))
     assert "its name must end in" in fails(monkeypatch, capsys, "motion", clip, "-o", out, "--model", model)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 # With cores shared, waiting threads that spin make small operations ten times slower. Set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -18,6 +18,9 @@ from mrfa.cli_figures import figure
 from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption
 from mrfa.cli_stop import Stopped, keeps, stoppable
 from mrfa.errors import InputError
+
+if TYPE_CHECKING:
+    from mrfa.animation.settings import MotionKind
 
 app = typer.Typer(
     name="mrfa",
@@ -114,6 +117,9 @@ FaceOption = Annotated[
 DrivingCropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the driver.")]
 
 
+StrengthOption = Annotated[float, typer.Option(min=0, max=2, help="How much of the driver's: 0 keeps the portrait's own.")]
+
+
 @app.command()
 def animate(
     source: Annotated[Path, typer.Argument(help="Picture of a face.")],
@@ -123,7 +129,20 @@ def animate(
     crop: CropOption = "auto",
     driving_crop: DrivingCropOption = "auto",
     face: FaceOption = "largest",
-    absolute: Annotated[bool, typer.Option("--absolute", help="Take the driver's pose, not only its motion.")] = False,
+    motion: Annotated[
+        str,
+        typer.Option(
+            "--motion", metavar="auto|relative|absolute", help="The driver's expression on the portrait's own face, or else."
+        ),
+    ] = "auto",
+    start: Annotated[
+        str, typer.Option(metavar="best|first|N|SECONDS", help="The driver's frame that counts as the portrait's pose.")
+    ] = "best",
+    expression: StrengthOption = 1.0,
+    head: StrengthOption = 1.0,
+    eyes: StrengthOption = 1.0,
+    lips: StrengthOption = 1.0,
+    keep_pose: Annotated[bool, typer.Option("--keep-pose", help="Expression only; the same as --head 0.")] = False,
     adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
     compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
     paste_back: Annotated[bool, typer.Option(help="Write the whole portrait, not only the face's crop.")] = True,
@@ -135,6 +154,7 @@ def animate(
     """Animate a portrait by a driving video."""
     with _progress(output) as on_progress:
         from mrfa.animation.animator import Animator
+        from mrfa.animation.face_motion import Strengths
         from mrfa.animation.job import animate_file
 
         result = animate_file(
@@ -145,7 +165,9 @@ def animate(
             source_crop=crop,
             driving_crop=driving_crop,
             face=face,
-            relative=not absolute,
+            motion=cast("MotionKind", motion),  # it is checked there
+            start=start,
+            strengths=Strengths(expression, 0.0 if keep_pose else head, eyes, lips),
             adapt_scale=adapt_scale,
             compare=compare,
             paste_back=paste_back,

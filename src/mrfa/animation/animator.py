@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrfa.animation.motion import RelativeMotion, Transfer
+from mrfa.animation.face_motion import Strengths
+from mrfa.animation.motion import Transfer
 from mrfa.animation.pictures import Picture, Pictures, as_batch, check_picture
+from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.animation.template import stack_keypoints
 from mrfa.data.tensors import to_pictures
 from mrfa.errors import InputError
@@ -172,7 +174,8 @@ class Animator:
         source: Source,
         frames: Iterable[Tensor],
         *,
-        relative: bool = ...,
+        motion: MotionKind = ...,
+        strengths: Strengths = ...,
         adapt_scale: bool = ...,
         initial: Keypoints | None = ...,
     ) -> Iterator[Tensor]: ...
@@ -183,7 +186,8 @@ class Animator:
         source: Source,
         frames: Iterable[np.ndarray | Keypoints],
         *,
-        relative: bool = ...,
+        motion: MotionKind = ...,
+        strengths: Strengths = ...,
         adapt_scale: bool = ...,
         initial: Keypoints | None = ...,
     ) -> Iterator[np.ndarray]: ...
@@ -193,7 +197,8 @@ class Animator:
         source: Source,
         frames: Iterable[Picture | Keypoints],
         *,
-        relative: bool = True,
+        motion: MotionKind = "auto",
+        strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
         adapt_scale: bool = False,
         initial: Keypoints | None = None,
     ) -> Iterator[np.ndarray] | Iterator[Tensor]:
@@ -204,7 +209,8 @@ class Animator:
         Args:
             source: what `encode` made of S portraits.
             frames: pictures of the driver, or keypoints, positions `[1, K, 2]`.
-            relative: add the driver's motion to the portrait's pose, otherwise take the driver's pose.
+            motion: `auto`, `relative` or `absolute`, see `MotionSettings`; `auto` learns the driver's shape as frames come.
+            strengths: how much of expression, head motion, eyes and lips the portraits get.
             adapt_scale: scale relative motion by the size of the faces.
             initial: keypoints of the driver's frame that counts as the portrait's pose, positions `[1, K, 2]`; by default the
                 first frame's.
@@ -214,10 +220,14 @@ class Animator:
             animator's device; of several portraits `[S, size, size, 3]` or `[S, 3, size, size]`.
 
         Raises:
+            InputError: settings that do not go together, or with the model.
             ValueError: the first frame or `initial` does not fit. A later frame that does not fit raises when its turn comes.
         """
-        if not relative and (adapt_scale or initial is not None):
-            raise ValueError("adapt_scale and initial are for relative motion: leave them out with relative=False")
+        settings = MotionSettings(motion, strengths, adapt_scale)
+        settings.check()
+        settings.check_model(self.network)
+        if motion == "absolute" and initial is not None:
+            raise ValueError("initial is where relative motion begins: leave it out with motion='absolute'")
         if initial is not None:
             check_kind(initial, source.keypoints)
             initial = self._moved(initial)
@@ -226,7 +236,7 @@ class Animator:
         if first is not None:
             _check_frame(first, source)
         begun = chain(() if first is None else (first,), remaining)
-        images = self._animated(source, begun, relative=relative, adapt_scale=adapt_scale, initial=initial)
+        images = self._animated(source, begun, settings, initial)
         pictures = chain.from_iterable(images) if isinstance(first, Tensor) else chain.from_iterable(map(_to_arrays, images))
         return pictures if source.image.shape[0] > 1 else map(itemgetter(0), pictures)
 
@@ -234,19 +244,17 @@ class Animator:
         self,
         source: Source,
         frames: Iterator[Picture | Keypoints],
-        *,
-        relative: bool,
-        adapt_scale: bool,
+        settings: MotionSettings,
         initial: Keypoints | None,
     ) -> Iterator[Tensor]:
         """`[B, S, 3, size, size]` for every `batch_size` frames."""
-        transfer = None if initial is None else RelativeMotion(source.keypoints, initial, adapt_scale)
+        transfer: Transfer | None = None
         while batch := list(islice(frames, self.batch_size)):
             for frame in batch:
                 _check_frame(frame, source)
             driving = self.detect(batch)
-            if relative and transfer is None:
-                transfer = RelativeMotion(source.keypoints, driving, adapt_scale)
+            if transfer is None:
+                transfer = settings.transfer(self.network, source.keypoints, driving if initial is None else initial)
             image = self.step(source, driving, transfer=transfer).image
             yield image.unflatten(0, (-1, len(batch))).transpose(0, 1)
 

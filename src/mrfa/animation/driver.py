@@ -90,6 +90,7 @@ class VideoDriver:
 
     def frames(self, size: int, panel_height: int) -> Iterator[DrivingFrame]:
         """Every frame at `size`, and for a comparison at `panel_height` where that is not 0."""
+        self._held, self._moved = Spans(), Spans()  # the driver may be read more than once
         frames = self._watched(size, panel_height)
         for frame, trust in trusted(frames) if self._crop == "auto" else ((frame, 1.0) for frame, _ in frames):
             self._held.add(frame.pts * self.time_base, trust == 0)

@@ -14,7 +14,10 @@ from mrfa.animation.animator import Animator, check_kind
 from mrfa.animation.composite import Canvas
 from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop
 from mrfa.animation.driver import Progress, VideoDriver, open_driver
-from mrfa.animation.motion import RelativeMotion
+from mrfa.animation.face_motion import FaceMotion, Strengths
+from mrfa.animation.motion import Transfer
+from mrfa.animation.settings import MotionKind, MotionSettings
+from mrfa.animation.start import parse_start, study_driver
 from mrfa.animation.template import SUFFIX, MotionTemplate, stack_keypoints
 from mrfa.animation.tracking import Held
 from mrfa.data.audio import parse_audio_mode
@@ -49,7 +52,9 @@ def animate_file(
     source_crop: Crop | str = "auto",
     driving_crop: Crop | str = "auto",
     face: FaceChoice | str = "largest",
-    relative: bool = True,
+    motion: MotionKind = "auto",
+    start: str = "best",
+    strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
     adapt_scale: bool = False,
     compare: bool = False,
     paste_back: bool = True,
@@ -66,7 +71,9 @@ def animate_file(
         source_crop: where the face is in the source: `auto`, `none`, `x,y,w,h` or a box.
         driving_crop: likewise in the driver.
         face: which face of the source, where it shows several: `largest`, a number from 1 on, the largest, or `x,y` in it.
-        relative: add the driver's motion to the portrait's pose, otherwise take the driver's pose.
+        motion: `auto`, `relative` or `absolute`, see `MotionSettings`.
+        start: the driver's frame that counts as the portrait's pose: `best`, `first`, its number, or seconds such as `1.5s`.
+        strengths: how much of expression, head motion, eyes and lips the portrait gets, each 0 to 2.
         adapt_scale: scale relative motion by the size of the faces.
         compare: write source, driver (a template has no picture) and result beside each other.
         paste_back: write the whole portrait, otherwise the animated crop.
@@ -78,8 +85,8 @@ def animate_file(
         InputError: something given cannot be used; nothing is written then.
     """
     source, driving, output = Path(source), Path(driving), Path(output)
-    if adapt_scale and not relative:
-        raise InputError("adapting the scale is for relative motion: it does not go with absolute motion")
+    settings, begin = MotionSettings(motion, strengths, adapt_scale), parse_start(start)
+    settings.check()
     check_output(output, [source, driving], sorted(VIDEO_SUFFIXES))
     source_crop, driving_crop, audio_mode = parse_crop(source_crop), parse_crop(driving_crop), parse_audio_mode(audio)
     chosen = parse_face(face)
@@ -88,11 +95,15 @@ def animate_file(
     portrait = read_image(source)
     driver = open_driver(driving, driving_crop)
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
+    settings.check_model(animator.network)
     box = picture_crop(portrait, source_crop, source, chosen)
     encoded = animator.encode(crop_image(portrait, box, animator.size))
     driver.prepare(animator, on_progress)
     canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
-    transfer: RelativeMotion | None = None
+    transfer: Transfer | None = None
+    if motion != "absolute":
+        study = study_driver(driver, animator, encoded.keypoints, settings, begin, name=driving, on_progress=on_progress)
+        transfer = settings.transfer(animator.network, encoded.keypoints, study.initial, study.clip)
     hold = Held()
     done = 0
     frames = driver.frames(animator.size, canvas.panel_height)
@@ -112,8 +123,6 @@ def animate_file(
             except InputError as error:
                 raise InputError(f"{driving} does not fit the model: {error}") from None
             keypoints = hold(keypoints, (frame.trust for frame in batch))
-            if relative and transfer is None:
-                transfer = RelativeMotion(encoded.keypoints, keypoints, adapt_scale)
             pictures = to_pictures(animator.step(encoded, keypoints, transfer=transfer).image)
             for frame, picture in zip(batch, pictures, strict=True):
                 writer.write(canvas.draw(picture, frame.panel), frame.pts, frame.duration)
@@ -122,7 +131,8 @@ def animate_file(
                     on_progress("animating", done, driver.total)
         if done == 0:
             raise InputError(f"{driving} holds no frames that can be read")
-    return JobResult(done, driver.warnings() + writer.warnings)
+    eased = transfer.warnings() if isinstance(transfer, FaceMotion) else []
+    return JobResult(done, [*driver.warnings(), *writer.warnings, *eased])
 
 
 def extract_motion(

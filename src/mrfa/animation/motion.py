@@ -74,3 +74,15 @@ def hull_areas(positions: Tensor) -> Tensor:
     upper = heights.masked_fill(~passes, -torch.inf).amax((1, 2))
     lower = heights.masked_fill(~passes, torch.inf).amin((1, 2))
     return torch.trapezoid(upper - lower, x, dim=-1)
+
+
+def nearest_shape(source: Tensor, clip: Tensor) -> int:
+    """The frame of a driver `[N, K, 2]` whose keypoints lie nearest to the portraits' `[S, K, 2]`, each moved to its mean and
+    scaled to unit size: for keypoints without meaning."""
+    source, clip = (_normalised(positions.float()) for positions in (source, clip))
+    return int((source[:, None] - clip).square().sum((0, 2, 3)).argmin())
+
+
+def _normalised(positions: Tensor) -> Tensor:
+    centred = positions - positions.mean(1, keepdim=True)
+    return centred / centred.square().sum((1, 2), keepdim=True).sqrt().clamp_min(FLAT)

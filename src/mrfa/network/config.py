@@ -24,6 +24,10 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# Keypoints that have a meaning where training drew them to landmarks: `mrfa.faces.landmarks.LANDMARK_GROUPS`.
+LANDMARKS = 26
+
+
 class AffineDetectorConfig(Section):
     """Keypoint detector of the affine prior (paper 3.1)."""
 
@@ -41,11 +45,20 @@ class AffineDetectorConfig(Section):
         0, ge=0, le=WIDEST, description="width of the correction of affine maps by the whole picture; 0: none"
     )
     temperature: float = Field(0.1, gt=0, le=100)
+    layout: Literal["free", "landmarks"] = Field(
+        "free", description="landmarks: training drew the first keypoints to facial landmarks, so each has its meaning"
+    )
 
     @model_validator(mode="after")
     def _levels_exist(self) -> "AffineDetectorConfig":
         if self.residual_levels > self.blocks + 1:
             raise ValueError(f"residual_levels is {self.residual_levels}: {self.blocks} blocks have {self.blocks + 1} sizes")
+        return self
+
+    @model_validator(mode="after")
+    def _landmarks_have_keypoints(self) -> "AffineDetectorConfig":
+        if self.layout == "landmarks" and self.keypoints < LANDMARKS:
+            raise ValueError(f"layout landmarks needs at least {LANDMARKS} keypoints, got {self.keypoints}")
         return self
 
     @property

@@ -1,0 +1,238 @@
+"""From one face to another: the portrait's own shape, the driver's expression, and the driver's head motion."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mrfa.animation.expression import (
+    Frames,
+    PersonShape,
+    eye_openings,
+    mouth_opening,
+    strangeness,
+    take_apart,
+    with_openings,
+)
+from mrfa.animation.head import HeadPose, face_statistics, project, rotation_of, vector_of
+from mrfa.data.guidance import GROUPS
+from mrfa.errors import InputError
+from mrfa.network.geometry import invert_2x2
+from mrfa.network.keypoints import Keypoints
+from mrfa.network.model import Network
+
+STRONGEST = 2.0
+# Turns and nods from the portrait's pose are followed up to here, and then less and less, up to `WIDEST_TURN`: further away
+# the network draws what it has hardly seen.
+EASED_FROM, WIDEST_TURN = math.radians(25), math.radians(40)
+# The best start is where pose and expression are near: so many degrees weigh as much as an expression of one deviation.
+_DEGREES_ALIKE = 6.0
+# Eyes that differ by less, in eye widths, are taken for alike: the difference is the detector's error. More is a wink.
+_WINK = 0.12
+
+
+class Strengths(NamedTuple):
+    """How much of the driver a portrait gets: 0 keeps the portrait's own, 1 is as the driver, at most 2 exaggerates.
+
+    Attributes:
+        expression: all of the face that is neither the head's pose nor an opening.
+        head: turns, nods, tilts, steps and nearness.
+        eyes: opening of the lids.
+        lips: opening of the lips.
+    """
+
+    expression: float = 1.0
+    head: float = 1.0
+    eyes: float = 1.0
+    lips: float = 1.0
+
+    def check(self) -> None:
+        """Check their range.
+
+        Raises:
+            InputError: one is below 0 or above 2.
+        """
+        for name, value in self._asdict().items():
+            if not 0 <= value <= STRONGEST:
+                raise InputError(f"the strength of {name} must be 0 to {STRONGEST:g}, got {value:g}")
+
+
+class FaceMotion:
+    """Gives portraits the driver's expression on their own shape, and the driver's head motion from their own pose.
+
+    With shape `s`, face seen from the front `f`, pose `(R, c, t)` of portrait (`p`), driver (`d`) and the driver's initial
+    frame (`i`), see `mrfa.animation.head` and `expression`:
+
+        f = s_p + (f_d - s_d), then lids and lips as far open as the driver's, in own eye widths and eye distances
+        R = (R_d R_i^T) R_p,   c = c_p c_d / c_i,   t = t_p + (t_d - t_i) c_p / c_i
+
+    The expression is absolute: an open mouth opens the portrait's from the first frame on, whatever the initial frame shows.
+    Both eyes get the driver's mean opening, and their difference only where it is a wink. Keypoints without a name, behind the
+    named ones, move by the driver's shift. Maps change as the driver's do, without what the driver's head does to them, and
+    with what the portrait's does: `A = (L L_p^-1) (L_d L_i^-1)^-1 A_d A_i^-1 A_p` for the poses' linear maps `L`.
+
+    Computed in float64 on the CPU; it waits for the device once a call.
+
+    Args:
+        network: one whose first keypoints have meaning, see `has_named_keypoints`.
+        source: of S portraits, positions `[S, K, 2]`.
+        initial: of the driver's frame whose head pose counts as the portraits', positions `[1, K, 2]` or more.
+        clip: positions `[N, K, 2]` of frames of the driver, of which the driver's shape is found; None: it is found as frames
+            come, so that each frame depends on those before.
+        strengths: how much of it the portraits get.
+
+    Attributes:
+        eased: frames so far in which the head turned further than a portrait can follow.
+
+    Raises:
+        InputError: a strength is out of range.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        source: Keypoints,
+        initial: Keypoints,
+        *,
+        clip: Tensor | None = None,
+        strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
+    ) -> None:
+        strengths.check()
+        self._network, self._strengths, self._source, self._initial = network, strengths, source, initial
+        self._portraits = [take_apart_alone(places) for places in named_places(network, source.positions)]
+        self._first = named_places(network, initial.positions[:1])
+        self._person: PersonShape | None = PersonShape() if clip is None else None
+        self._shape = take_apart(self._first if clip is None else named_places(network, clip)).shape
+        self.eased = 0
+
+    def __call__(self, driving: Keypoints) -> Keypoints:
+        """Keypoints for driving frames `[B, K, 2]`: `[S * B, K, 2]`, portrait by portrait.
+
+        Affine maps are None where the driver has none.
+        """
+        places = named_places(self._network, driving.positions)
+        if self._person is None:
+            moved = self._moved(driving, places)
+        else:
+            parts = [self._moved(_frame(driving, number), places[number : number + 1]) for number in range(len(places))]
+            moved = [_joined(list(portrait)) for portrait in zip(*parts, strict=True)]
+        return _joined(moved)
+
+    def warnings(self) -> list[str]:
+        """What the user should know of the frames so far."""
+        if not self.eased:
+            return []
+        degrees = round(math.degrees(EASED_FROM))
+        return [f"the head turns more than {degrees} degrees from the portrait's pose in {self.eased} frames, and was held back"]
+
+    def _moved(self, driving: Keypoints, places: Tensor) -> list[Keypoints]:
+        """Keypoints of each portrait for frames that are taken apart by what is known of the driver now."""
+        frames = take_apart(torch.cat([self._first, places]), self._shape)
+        if self._person is not None:
+            self._person.add(frames.front[1:])
+            self._shape = self._person.estimate()
+        initial = HeadPose(*(value[:1] for value in frames.pose))
+        frames = Frames(HeadPose(*(value[1:] for value in frames.pose)), frames.front[1:], self._shape)
+        turn, shares = self._turn(frames.pose, initial)
+        self.eased += int((shares < 1).sum())
+        return [
+            self._portrait(number, portrait, driving, frames, initial, turn, shares)
+            for number, portrait in enumerate(self._portraits)
+        ]
+
+    def _portrait(
+        self, number: int, portrait: Frames, driving: Keypoints, frames: Frames, initial: HeadPose, turn: Tensor, shares: Tensor
+    ) -> Keypoints:
+        head = self._strengths.head
+        size = portrait.pose.scale / initial.scale
+        pose = HeadPose(
+            turn @ portrait.pose.rotation,
+            portrait.pose.scale * (frames.pose.scale / initial.scale) ** head,
+            portrait.pose.place + head * (frames.pose.place - initial.place) * size[:, None],
+        )
+        places = project(self._front(portrait, frames), pose, face_statistics().mean[:, 2])
+        named = self._network.conventions.from_half_pixel(places.float(), self._picture).to(driving.positions.device)
+        shift = (driving.positions[:, GROUPS:] - self._initial.positions[:1, GROUPS:]) * head
+        ratio = (size * shares).to(shift)[:, None, None]
+        positions = torch.cat([named, self._source.positions[number, None, GROUPS:] + shift * ratio], 1)
+        if driving.affine is None or self._initial.affine is None or self._source.affine is None:
+            return Keypoints(positions, None)
+        change = driving.affine @ invert_2x2(self._initial.affine[:1])
+        wanted = pose.linear @ invert_2x2(portrait.pose.linear)
+        had = frames.pose.linear @ invert_2x2(initial.linear)
+        exchange = (wanted @ invert_2x2(had)).to(change)[:, None]
+        return Keypoints(positions, exchange @ change @ self._source.affine[number])
+
+    def _front(self, portrait: Frames, frames: Frames) -> Tensor:
+        """The portrait's face with the driver's expression, seen from the front, `[B, G, 2]`."""
+        expression, _, eyes, lips = self._strengths
+        own, its = portrait.front - portrait.shape, frames.front - frames.shape
+        front = portrait.shape + own + expression * (its - own)
+        own_eyes, own_mouth = eye_openings(portrait.front), mouth_opening(portrait.front)
+        eyes_open = own_eyes + eyes * (_together(eye_openings(frames.front)) - own_eyes)
+        mouth_open = own_mouth + lips * (mouth_opening(frames.front) - own_mouth)
+        return with_openings(front, eyes_open.clamp_min(0), mouth_open.clamp_min(0))
+
+    def _turn(self, pose: HeadPose, initial: HeadPose) -> tuple[Tensor, Tensor]:
+        """How portraits turn, `[B, 3, 3]`, and which share of the driver's turn away from the viewer that is, `[B]`."""
+        turn = pose.rotation @ initial.rotation.transpose(1, 2)
+        roll = torch.atan2(turn[:, 1, 0] - turn[:, 0, 1], turn[:, 0, 0] + turn[:, 1, 1])
+        roll_axis = torch.stack([torch.zeros_like(roll), torch.zeros_like(roll), roll], -1)
+        away = self._strengths.head * vector_of(turn @ rotation_of(-roll_axis))
+        angle = away.norm(dim=-1).clamp_min(1e-9)
+        span = WIDEST_TURN - EASED_FROM
+        eased = torch.where(angle > EASED_FROM, EASED_FROM + span * torch.tanh((angle - EASED_FROM) / span), angle)
+        shares = eased / angle
+        return rotation_of(away * shares[:, None]) @ rotation_of(self._strengths.head * roll_axis), shares
+
+    @property
+    def _picture(self) -> tuple[int, int]:
+        return (self._network.config.image_size,) * 2
+
+
+def has_named_keypoints(network: Network) -> bool:
+    """Whether the network's first keypoints are the places of `mrfa.faces.landmarks.LANDMARK_GROUPS`."""
+    detector = network.config.detector
+    return detector.kind == "affine" and detector.layout == "landmarks"
+
+
+def named_places(network: Network, positions: Tensor) -> Tensor:
+    """The named ones of keypoints `[B, K, 2]`, half-pixel normalised, float64 on the CPU: `[B, G, 2]`."""
+    size = network.config.image_size
+    return network.conventions.to_half_pixel(positions[:, :GROUPS].double().cpu(), (size, size)).double()
+
+
+def take_apart_alone(places: Tensor) -> Frames:
+    """A single picture `[G, 2]` taken apart."""
+    return take_apart(places[None], take_apart(places[None]).shape)
+
+
+def nearest_frame(network: Network, source: Keypoints, clip: Tensor) -> int:
+    """The frame of a driver `[N, K, 2]` whose pose and expression are nearest to the portraits'."""
+    frames = take_apart(named_places(network, clip))
+    frames = take_apart(named_places(network, clip), frames.shape)
+    distance = torch.zeros(len(clip), dtype=torch.float64)
+    for places in named_places(network, source.positions):
+        portrait = take_apart_alone(places)
+        turn = vector_of(frames.pose.rotation @ portrait.pose.rotation.transpose(1, 2)).norm(dim=-1)
+        distance += (turn.rad2deg() / _DEGREES_ALIKE).square()
+        distance += strangeness(frames.front - frames.shape, (portrait.front - portrait.shape)[0])
+    return int(distance.argmin())
+
+
+def _together(openings: Tensor) -> Tensor:
+    """Openings of both eyes `[B, 2]`, made alike but for winks."""
+    mean = openings.mean(-1, keepdim=True)
+    apart = openings - mean
+    return mean + apart.sign() * (apart.abs() - _WINK / 2).clamp_min(0)
+
+
+def _frame(keypoints: Keypoints, number: int) -> Keypoints:
+    positions, affine = keypoints
+    return Keypoints(positions[number : number + 1], None if affine is None else affine[number : number + 1])
+
+
+def _joined(parts: list[Keypoints]) -> Keypoints:
+    affine = [part.affine for part in parts if part.affine is not None]
+    return Keypoints(torch.cat([part.positions for part in parts]), torch.cat(affine) if affine else None)

@@ -1,0 +1,73 @@
+"""How a driver's motion becomes a portrait's: the choice between the transfers."""
+
+from typing import Literal, NamedTuple, get_args
+
+from torch import Tensor
+
+from mrfa.animation.face_motion import FaceMotion, Strengths, has_named_keypoints
+from mrfa.animation.motion import RelativeMotion, Transfer
+from mrfa.errors import InputError
+from mrfa.network.keypoints import Keypoints
+from mrfa.network.model import Network
+
+MotionKind = Literal["auto", "relative", "absolute"]
+
+
+class MotionSettings(NamedTuple):
+    """What of the driver a portrait gets.
+
+    Attributes:
+        kind: `auto`: the driver's expression on the portrait's own face, and its head motion (`FaceMotion`), where the model's
+            keypoints have meaning, else `relative`; `relative`: the driver's keypoints' changes (`RelativeMotion`); `absolute`:
+            the driver's keypoints, and so its face's shape, too.
+        strengths: for `auto` alone, and models that can do it.
+        adapt_scale: scale relative motion by the size of the faces; `auto` does so by itself.
+    """
+
+    kind: MotionKind = "auto"
+    strengths: Strengths = Strengths()
+    adapt_scale: bool = False
+
+    def check(self) -> None:
+        """Check that the settings go together.
+
+        Raises:
+            InputError: they do not.
+        """
+        if self.kind not in get_args(MotionKind):
+            raise InputError(f"there is no motion '{self.kind}': choose from {', '.join(get_args(MotionKind))}")
+        if self.adapt_scale and self.kind == "absolute":
+            raise InputError("adapting the scale is for relative motion: it does not go with absolute motion")
+        self.strengths.check()
+        if self.strengths != Strengths() and self.kind != "auto":
+            raise InputError(f"strengths and kept poses are for motion 'auto': they do not go with '{self.kind}'")
+
+    def check_model(self, network: Network) -> None:
+        """Check that the network can do it.
+
+        Raises:
+            InputError: it cannot.
+        """
+        if self.strengths != Strengths() and not has_named_keypoints(network):
+            raise InputError("strengths and kept poses need a model that knows where eyes and lips are, such as small")
+        if self.adapt_scale and self.takes_faces_apart(network):
+            raise InputError("motion 'auto' adapts the scale by itself: leave it out, or choose relative motion")
+
+    def takes_faces_apart(self, network: Network) -> bool:
+        """Whether the transfer is `FaceMotion`."""
+        return self.kind == "auto" and has_named_keypoints(network)
+
+    def transfer(self, network: Network, source: Keypoints, initial: Keypoints, clip: Tensor | None = None) -> Transfer | None:
+        """What moves S portraits `[S, K, 2]`, from the driver's frame that counts as their pose; None: nothing is changed.
+
+        Args:
+            network: of the keypoints.
+            source: the portraits'.
+            initial: the driver's frame, positions `[1, K, 2]` or more.
+            clip: positions `[N, K, 2]` of the driver, where these are known beforehand.
+        """
+        if self.kind == "absolute":
+            return None
+        if self.takes_faces_apart(network):
+            return FaceMotion(network, source, initial, clip=clip, strengths=self.strengths)
+        return RelativeMotion(source, initial, self.adapt_scale)

@@ -1,0 +1,225 @@
+"""Made-up people, whose pose, shape and expression are known, through the transfer from face to face."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from mrfa.animation.expression import (
+    PersonShape,
+    eye_distance,
+    eye_openings,
+    eye_width,
+    mouth_opening,
+    take_apart,
+    with_openings,
+)
+from mrfa.animation.face_motion import FaceMotion, Strengths, nearest_frame, take_apart_alone
+from mrfa.animation.head import (
+    HeadPose,
+    face_statistics,
+    fit_pose,
+    pose_weights,
+    project,
+    rotation_of,
+    seen_from_front,
+    vector_of,
+)
+from mrfa.animation.motion import RelativeMotion
+from mrfa.animation.settings import MotionSettings
+from mrfa.data.guidance import GROUPS, MIRRORED_GROUPS
+from mrfa.errors import InputError
+from mrfa.network.keypoints import Keypoints
+from mrfa.network.model import Network
+from mrfa.training.config import Config
+
+FREE = 2
+MEAN = face_statistics().mean
+DEPTHS = MEAN[:, 2]
+
+
+@pytest.fixture
+def tiny_network(tiny_config: Config) -> Network:
+    """One whose keypoints have meaning, by its configuration."""
+    return Network(tiny_config.network).eval()
+
+
+def pose(turn: tuple[float, float, float] = (0, 0, 0), scale: float = 0.5, place: tuple[float, float] = (0, 0)) -> HeadPose:
+    """Of degrees of nod, turn and roll."""
+    vector = torch.tensor([turn], dtype=torch.float64).deg2rad()
+    return HeadPose(rotation_of(vector), torch.tensor([scale], dtype=torch.float64), torch.tensor([place], dtype=torch.float64))
+
+
+def drawn(covariance: Tensor, seed: int, count: int = 1) -> Tensor:
+    noise = torch.randn(count, 2 * GROUPS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return (noise @ torch.linalg.cholesky(covariance).T).unflatten(1, (GROUPS, 2))
+
+
+def person(seed: int) -> Tensor:
+    return MEAN[:, :2] + drawn(face_statistics().between, seed)[0]
+
+
+def shown(network: Network, front: Tensor, head: HeadPose) -> Keypoints:
+    """Keypoints of a face `[G, 2]` or faces `[B, G, 2]`, with two more without a name at the head's place."""
+    front = front if front.ndim == 3 else front[None]
+    places = torch.cat([project(front, head, DEPTHS), head.place[:, None].expand(len(front), FREE, 2)], 1)
+    size = network.config.image_size
+    positions = network.conventions.from_half_pixel(places.float(), (size, size))
+    return Keypoints(positions, head.linear.float()[:, None].expand(len(front), GROUPS + FREE, 2, 2))
+
+
+def parts(network: Network, keypoints: Keypoints, shape: Tensor | None = None):
+    size = network.config.image_size
+    return take_apart(network.conventions.to_half_pixel(keypoints.positions[:, :GROUPS].double(), (size, size)), shape)
+
+
+def angles(rotation: Tensor) -> list[float]:
+    return vector_of(rotation)[0].rad2deg().tolist()
+
+
+def test_the_mean_face_is_symmetric_and_upright() -> None:
+    mirrored = MEAN[list(MIRRORED_GROUPS)] * torch.tensor([-1.0, 1.0, 1.0])
+    torch.testing.assert_close(mirrored, MEAN, atol=1e-6, rtol=0)
+    assert eye_distance(MEAN[:, :2]) == pytest.approx(1, abs=0.02)
+    assert abs((pose_weights()[:, None] * MEAN).sum(0)).max() < 0.02
+
+
+@pytest.mark.parametrize("turn", [(0, 0, 0), (10, -35, 5), (-20, 25, -30), (0, 50, 0)])
+def test_a_known_pose_is_found(turn: tuple[float, float, float]) -> None:
+    head = pose(turn, 0.4, (0.2, -0.1))
+    places = project(MEAN[None, :, :2], head, DEPTHS)
+    found = fit_pose(places, MEAN)
+    assert angles(found.rotation) == pytest.approx(turn, abs=0.01)
+    torch.testing.assert_close(found.scale, head.scale)
+    torch.testing.assert_close(found.place, head.place, atol=1e-6, rtol=0)
+    torch.testing.assert_close(seen_from_front(places, found, DEPTHS)[0], MEAN[:, :2], atol=1e-4, rtol=0)
+
+
+def test_shape_and_expression_are_told_apart() -> None:
+    """The more of a person is seen, the nearer comes their shape; of one frame it is nearer than the frame itself."""
+    errors = torch.zeros(5)
+    for seed in range(10):
+        shape = person(seed)
+        frames = shape + drawn(face_statistics().within, 100 + seed, 120)
+        for place, count in enumerate((0, 1, 12, 120)):
+            known = PersonShape()
+            known.add(frames[:count])
+            errors[place] += (known.estimate() - shape).norm()
+        errors[4] += (frames[0] - shape).norm()
+    assert errors[0] > errors[1] > errors[2] > errors[3]
+    assert errors[3] < 0.3 * errors[0] and errors[1] < errors[4]
+
+
+def test_transfer_to_itself_changes_nothing(tiny_network: Network) -> None:
+    face = person(1) + drawn(face_statistics().within, 2)[0]
+    face = with_openings(face, torch.tensor([0.2, 0.2]), mouth_opening(face))
+    own = shown(tiny_network, face, pose((5, -12, 3), 0.5, (0.1, 0)))
+    for clip in (None, own.positions):
+        moved = FaceMotion(tiny_network, own, own, clip=clip)(own)
+        torch.testing.assert_close(moved.positions, own.positions, atol=2e-3, rtol=0)
+        torch.testing.assert_close(moved.affine, own.affine, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_mouth_that_is_open_in_frame_one_opens(tiny_network: Network, live: bool) -> None:
+    closed, driver = with_openings(person(1), torch.tensor([0.25, 0.25]), torch.tensor(0.0)), person(2)
+    opened = with_openings(driver, torch.tensor([0.25, 0.25]), torch.tensor(0.3))
+    source, driving = shown(tiny_network, closed, pose()), shown(tiny_network, opened, pose(scale=0.3, place=(0.2, 0)))
+    moved = FaceMotion(tiny_network, source, driving, clip=None if live else driving.positions)(driving)
+    assert mouth_opening(parts(tiny_network, moved).front).item() == pytest.approx(0.3, abs=0.02)
+
+
+def test_a_blink_closes_a_wide_eye_and_a_narrow_one(tiny_network: Network) -> None:
+    mouth = torch.tensor(0.0)
+    driver = person(2)
+    blink = shown(tiny_network, with_openings(driver, torch.tensor([0.04, -0.04]), mouth), pose((0, 15, 0), 0.4))
+    look = shown(tiny_network, with_openings(driver, torch.tensor([0.3, 0.3]), mouth), pose((0, 15, 0), 0.4))
+    for opening in (0.15, 0.45):
+        source = shown(tiny_network, with_openings(person(1), torch.tensor([opening, opening]), mouth), pose())
+        moved = FaceMotion(tiny_network, source, look, clip=torch.cat([look.positions, blink.positions]))(blink)
+        openings = eye_openings(parts(tiny_network, moved).front)
+        assert openings.abs().max() < 0.02, "both eyes close, though the driver's were seen unevenly"
+
+
+def test_a_wink_stays_a_wink(tiny_network: Network) -> None:
+    driver, mouth = person(2), torch.tensor(0.0)
+    wink = shown(tiny_network, with_openings(driver, torch.tensor([0.0, 0.35]), mouth), pose())
+    right, left = eye_openings(parts(tiny_network, FaceMotion(tiny_network, wink, wink)(wink)).front)[0].tolist()
+    assert left - right > 0.2
+
+
+def test_the_head_turns_from_the_portraits_pose_and_keeps_the_shape(tiny_network: Network) -> None:
+    shape = person(1)
+    source = shown(tiny_network, shape, pose((0, -10, 0), 0.6))
+    initial, turned = (shown(tiny_network, person(2), pose((0, turn, 0), 0.3, (place, 0))) for turn, place in ((5, 0), (20, 0.1)))
+    moved = FaceMotion(tiny_network, source, initial, clip=initial.positions)(turned)
+    found = parts(tiny_network, moved, shape)
+    assert angles(found.pose.rotation) == pytest.approx((0, 5, 0), abs=1)
+    assert found.pose.scale.item() == pytest.approx(0.6, rel=0.02)
+    assert found.pose.place[0, 0].item() == pytest.approx(0.2, abs=0.02), "a step as large as the face"
+    still = parts(tiny_network, FaceMotion(tiny_network, source, initial, strengths=Strengths(head=0))(turned), shape)
+    assert angles(still.pose.rotation) == pytest.approx((0, -10, 0), abs=1)
+    width, own = eye_width(found.front, "left").item(), eye_width(shape, "left").item()
+    assert width == pytest.approx(own, rel=0.1)
+
+
+def test_turns_too_far_are_eased_and_said(tiny_network: Network) -> None:
+    source = shown(tiny_network, person(1), pose())
+    initial, far = (shown(tiny_network, person(2), pose((0, turn, 0))) for turn in (0, 50))
+    motion = FaceMotion(tiny_network, source, initial, clip=initial.positions)
+    assert motion.warnings() == []
+    moved = motion(far)
+    assert 30 < angles(parts(tiny_network, moved, person(1)).pose.rotation)[1] < 40
+    assert "in 1 frames" in motion.warnings()[0]
+
+
+def test_strength_zero_keeps_the_portraits_own(tiny_network: Network) -> None:
+    source = shown(tiny_network, person(1) + drawn(face_statistics().within, 3)[0], pose((0, 5, 0)))
+    driving = shown(tiny_network, person(2) + drawn(face_statistics().within, 4)[0], pose((0, 20, 0), place=(0.1, 0.1)))
+    motion = FaceMotion(tiny_network, source, shown(tiny_network, person(2), pose()), strengths=Strengths(0, 0, 0, 0))
+    torch.testing.assert_close(motion(driving).positions, source.positions, atol=2e-3, rtol=0)
+
+
+def test_portraits_and_frames_are_as_each_alone(tiny_network: Network) -> None:
+    sources = [shown(tiny_network, person(seed), pose((0, 5 * seed, 0))) for seed in (1, 2)]
+    frames = [
+        shown(tiny_network, person(3) + drawn(face_statistics().within, seed)[0], pose((0, 4 * seed, 0))) for seed in (5, 6, 7)
+    ]
+    both, all_frames = (Keypoints(*(torch.cat(values) for values in zip(*group, strict=True))) for group in (sources, frames))  # type: ignore[arg-type]
+    for clip in (None, all_frames.positions):
+        together = FaceMotion(tiny_network, both, frames[0], clip=clip)(all_frames)
+        assert together.positions.shape == (6, GROUPS + FREE, 2) and together.affine is not None
+        for number, source in enumerate(sources):
+            alone = FaceMotion(tiny_network, source, frames[0], clip=clip)
+            for place, frame in enumerate(frames):
+                moved = alone(frame)
+                torch.testing.assert_close(moved.positions[0], together.positions[3 * number + place])
+                torch.testing.assert_close(moved.affine[0], together.affine[3 * number + place])  # type: ignore[index]
+
+
+def test_the_best_start_is_near_in_pose_and_expression(tiny_network: Network) -> None:
+    mouth, eyes = torch.tensor([0.0, 0.4]), torch.tensor([0.25, 0.25])
+    source = shown(tiny_network, with_openings(person(1), eyes, mouth[0]), pose((0, 10, 0)))
+    driver = [(mouth[0], -15), (mouth[1], 10), (mouth[0], 10), (mouth[1], -15)]
+    clip = [
+        shown(tiny_network, with_openings(person(2), eyes, opening), pose((0, turn, 0))).positions for opening, turn in driver
+    ]
+    assert nearest_frame(tiny_network, source, torch.cat(clip)) == 2
+
+
+def test_models_whose_keypoints_have_no_meaning_keep_relative_motion(tiny_network: Network) -> None:
+    keypoints = shown(tiny_network, person(1), pose())
+    assert isinstance(MotionSettings().transfer(tiny_network, keypoints, keypoints), FaceMotion)
+    detector = tiny_network.config.detector.model_copy(update={"layout": "free"})
+    tiny_network.config = tiny_network.config.model_copy(update={"detector": detector})
+    assert isinstance(MotionSettings().transfer(tiny_network, keypoints, keypoints), RelativeMotion)
+    assert MotionSettings("absolute").transfer(tiny_network, keypoints, keypoints) is None
+    with pytest.raises(InputError, match="need a model that knows"):
+        MotionSettings(strengths=Strengths(eyes=0.5)).check_model(tiny_network)
+    with pytest.raises(InputError, match="must be 0 to 2"):
+        MotionSettings(strengths=Strengths(eyes=3)).check()
+
+
+def test_a_single_frame_is_taken_apart_the_same_way_again() -> None:
+    places = project((person(1) + drawn(face_statistics().within, 1)[0])[None], pose((0, 15, 0)), DEPTHS)
+    alone = take_apart_alone(places[0])
+    torch.testing.assert_close(project(alone.front, alone.pose, DEPTHS), places)
