@@ -211,7 +211,7 @@ def test_of_a_long_driver_some_frames_are_studied_and_any_can_be_the_start(
 ) -> None:
     monkeypatch.setattr(start, "MOST_SAMPLES", 3)
     animator = Animator.from_pretrained(model, batch_size=2)
-    video = driver.VideoDriver(clip, "none")
+    video = driver.open_driver(clip, "none")
     video.prepare(animator, None)
     every = [animator.detect(frame.driving) for frame in video.frames(64, 0)]
     chosen = {"first": 0, "5": 5, "0.0": 0, "best": 4, f"{float(list(VideoReader(clip))[3].pts * video.time_base):.6f}s": 3}
