@@ -474,3 +474,15 @@ def test_what_becomes_of_the_sound(mode: str, codec: str | None, model: Path, tm
         assert [stream.codec_context.name for stream in container.streams.audio] == ([codec] if codec else [])
     with pytest.raises(InputError, match="'loud' is no way to treat sound: give copy, transcode, none"):
         animate_file(ASTRONAUT, clip, output, model=model, audio="loud")
+
+
+def test_faces_that_do_not_stand_upright_are_said(model: Path, clip: Path, tmp_path: Path) -> None:
+    portrait, driving, output = tmp_path / "turned.png", tmp_path / "driving.mp4", tmp_path / "result.mp4"
+    write_image(portrait, np.ascontiguousarray(np.rot90(read_image(ASTRONAUT), 2)))
+    with VideoWriter(driving, width=240, height=320, time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
+        for number, frame in enumerate(frames(clip)[:3]):
+            writer.write(np.ascontiguousarray(np.rot90(frame.image, -1)), number)
+    warnings = animate_file(portrait, driving, output, model=model).warnings
+    assert any("turned.png is turned by 180 degrees" in line for line in warnings)
+    assert any("driving.mp4 is turned by 90 degrees" in line for line in warnings)
+    assert not any("turned by" in line for line in animate_file(ASTRONAUT, clip, output, model=model).warnings)

@@ -63,8 +63,8 @@ def test_parse_refuses(text: str) -> None:
 
 def test_crops_without_a_search() -> None:
     image = np.zeros((60, 100, 3), np.uint8)
-    assert picture_crop(image, "none", "a.png") == CropBox(20, 0, 60) == whole_picture(100, 60)
-    assert picture_crop(image, CropBox(90, 50, 30), "a.png") == CropBox(90, 50, 30)
+    assert picture_crop(image, "none", "a.png").box == CropBox(20, 0, 60) == whole_picture(100, 60)
+    assert picture_crop(image, CropBox(90, 50, 30), "a.png").box == CropBox(90, 50, 30)
     with pytest.raises(InputError, match=r"lies outside a\.png \(100x60\)"):
         picture_crop(image, CropBox(100, 0, 30), "a.png")
 
@@ -159,7 +159,7 @@ def test_clip_crop_holds_the_face_of_every_sample(monkeypatch: pytest.MonkeyPatc
     images = [np.full((200, 200, 3), 100, np.uint8) for _ in range(200)]
     for number, image in enumerate(images):
         image[0, 0] = number
-    box, first, shown = find_clip_face(Clip(images), on_frame=counts.append)  # type: ignore[arg-type]
+    box, first, shown, _ = find_clip_face(Clip(images), on_frame=counts.append)  # type: ignore[arg-type]
     assert first == 3 and shown is images[3]
     assert counts == list(range(1, 201))
     assert len(looked) < 60 and looked[-1] > 180

@@ -4,6 +4,7 @@ The rule is that of the training clips: the box of the landmarks from forehead t
 sampled frames), made square, enlarged 1.6 times, and less where the picture ends earlier.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Union
@@ -104,7 +105,14 @@ def check_inside(box: CropBox, width: int, height: int, name: str | Path, option
     return box
 
 
-def picture_crop(image: np.ndarray, crop: Crop, name: str | Path, face: FaceChoice = "largest") -> CropBox:
+class PictureCrop(NamedTuple):
+    """The square of a picture, and by how many degrees its face is turned: 0, 90, 180 or 270; 0 where none was looked for."""
+
+    box: CropBox
+    turn: int
+
+
+def picture_crop(image: np.ndarray, crop: Crop, name: str | Path, face: FaceChoice = "largest") -> PictureCrop:
     """The square of a picture that a crop setting means, around the face that is meant.
 
     Raises:
@@ -112,10 +120,16 @@ def picture_crop(image: np.ndarray, crop: Crop, name: str | Path, face: FaceChoi
     """
     height, width = image.shape[:2]
     if crop == "auto":
-        return find_face_crop(image, name=name, face=face)
+        found = choose_face(image, face, name)
+        return PictureCrop(square_around(found.box, width, height, PORTRAIT_MARGIN), found.turn)
     if crop == "none":
-        return whole_picture(width, height)
-    return check_inside(crop, width, height, name)
+        return PictureCrop(whole_picture(width, height), 0)
+    return PictureCrop(check_inside(crop, width, height, name), 0)
+
+
+def turned_face_warnings(name: str | Path, turn: int) -> list[str]:
+    """What to tell of a face that does not stand upright: the networks know upright faces alone."""
+    return [f"the face of {name} is turned by {turn} degrees, and the result will suffer: turn it upright first"] if turn else []
 
 
 def find_face_crop(
@@ -147,11 +161,13 @@ class ClipFace(NamedTuple):
         crop: one square for the whole clip.
         first: number of the first frame that shows the face well; clips may begin black, or with something else.
         image: that frame, uint8 `[H, W, 3]`.
+        turn: by how many degrees the face is turned in most frames: 0, 90, 180 or 270.
     """
 
     crop: CropBox
     first: int
     image: np.ndarray
+    turn: int
 
 
 def find_clip_face(
@@ -174,6 +190,7 @@ def find_clip_face(
         InputError: no face in any sampled frame, or no frame at all.
     """
     boxes: list[Box] = []
+    turns: Counter[int] = Counter()
     first: _First | None = None
     find = FaceFinder(tracking=True)
     stride, sampled, count, height, width = FIRST_STRIDE, 0, 0, 0, 0
@@ -183,6 +200,7 @@ def find_clip_face(
             face = find(frame.image)
             if face is not None:
                 boxes.append(face.box)
+                turns[face.turn] += 1
                 first = _earlier(first, _First(count, frame.image, _brightness(frame.image, face.box)))
             sampled += 1
             if sampled % SAMPLES_PER_STRIDE == 0:
@@ -194,7 +212,8 @@ def find_clip_face(
         raise InputError(f"{reader.path} holds no frames that can be read")
     if first is None:
         raise no_face(reader.path, option)
-    return ClipFace(square_around(union_box(boxes), width, height, margin), first.number, first.image)
+    crop, turn = square_around(union_box(boxes), width, height, margin), turns.most_common(1)[0][0]
+    return ClipFace(crop, first.number, first.image, turn)
 
 
 def find_clip_crop(reader: "VideoReader | PictureFolder", margin: float = FACE_MARGIN) -> CropBox:

@@ -12,7 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from mrfa.animation.animator import Animator
-from mrfa.animation.crop import Crop, CropBox, check_inside, crop_image, find_clip_face, whole_picture
+from mrfa.animation.crop import (
+    Crop,
+    CropBox,
+    check_inside,
+    crop_image,
+    find_clip_face,
+    turned_face_warnings,
+    whole_picture,
+)
 from mrfa.animation.template import SUFFIX, MotionTemplate
 from mrfa.animation.tracking import FaceWatch, Seen, Spans, trusted
 from mrfa.data.video import VideoReader, open_frames
@@ -60,7 +68,7 @@ class VideoDriver:
         self._held, self._moved = Spans(), Spans()
         self._reader = open_frames(path)
         self._box: CropBox | None = None
-        self._first = 0
+        self._first, self._turn = 0, 0
         self._initial: np.ndarray | None = None
         self.total: int | None = self._reader.frame_count_estimate
         self.time_base = self._reader.time_base
@@ -82,7 +90,7 @@ class VideoDriver:
                     on_progress("finding the face", done, estimate)
 
             face = find_clip_face(self._reader, on_frame=on_frame, option=self._option)
-            self._box, self._first = face.crop, face.first
+            self._box, self._first, self._turn = face.crop, face.first, face.turn
             self._initial = crop_image(face.image, face.crop, animator.size)
             self.total = count
         else:
@@ -114,7 +122,7 @@ class VideoDriver:
 
     def warnings(self) -> list[str]:
         """What the user should know, after all frames were read."""
-        found = []
+        found = turned_face_warnings(self._path, self._turn)
         if self._reader.truncated is not None:
             found.append(f"{self._path} is incomplete: {self._reader.truncated} and used")
         if self._held.frames:

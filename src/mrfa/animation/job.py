@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mrfa.animation.animator import Animator, check_kind
 from mrfa.animation.composite import Canvas
-from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop
+from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop, turned_face_warnings
 from mrfa.animation.driver import Progress, VideoDriver, open_driver
 from mrfa.animation.face_motion import FaceMotion, Strengths
 from mrfa.animation.motion import Transfer
@@ -96,7 +96,7 @@ def animate_file(
     driver = open_driver(driving, driving_crop)
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
     settings.check_model(animator.network)
-    box = picture_crop(portrait, source_crop, source, chosen)
+    box, turn = picture_crop(portrait, source_crop, source, chosen)
     encoded = animator.encode(crop_image(portrait, box, animator.size))
     driver.prepare(animator, on_progress)
     canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
@@ -132,7 +132,8 @@ def animate_file(
         if done == 0:
             raise InputError(f"{driving} holds no frames that can be read")
     eased = transfer.warnings() if isinstance(transfer, FaceMotion) else []
-    return JobResult(done, [*driver.warnings(), *writer.warnings, *eased])
+    warnings = [*turned_face_warnings(source, turn), *driver.warnings(), *writer.warnings, *eased]
+    return JobResult(done, warnings)
 
 
 def extract_motion(
