@@ -12,14 +12,16 @@ from safetensors.torch import load_file
 L = pytest.importorskip("lightning")
 
 from conftest import TINY, packed_file
+from typer.testing import CliRunner
 
 import mrfa.training.run as run_module
+from mrfa.cli import app
 from mrfa.data.packed import pack_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.training.callbacks import Checkpoints, ImagesPerSecond
 from mrfa.training.compact import read_compact
-from mrfa.training.config import Config, load_config
+from mrfa.training.config import Config, dump_config, load_config
 from mrfa.training.run import train
 from mrfa.weights import load_model
 
@@ -208,6 +210,18 @@ def test_start_says_what_is_fresh_and_what_is_left_behind(
     assert "started afresh" in said and "heatmap_head" in said.partition("left behind")[0]
     assert "hourglass.residual" in said.partition("left behind")[2]
     assert "half_pixel, this network as corner_aligned" in said
+
+
+def test_device_precision_and_batch_size_are_options(clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.yaml").write_text(dump_config(_config(training__steps=1)))
+    arguments = ["train", str(tmp_path / "tiny.yaml"), "--data", str(clips)]
+    options = ["--device", "cpu", "--precision", "bf16", "--batch-size", "1"]
+    done = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path / "run"), *options], catch_exceptions=False)
+    assert done.exit_code == 0
+    training = load_config(tmp_path / "run" / "model").training
+    assert (training.precision, training.batch_size) == ("bf16-mixed", 1)
+    with pytest.raises(InputError, match="no device 'cuda:9'"):
+        train(_config(training__steps=1), data=clips, output=tmp_path / "other", device="cuda:9")
 
 
 def test_existing_run_is_not_overwritten(clips: Path, tmp_path: Path) -> None:

@@ -48,7 +48,10 @@ def train(
     checkpoint_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
     time_limit: Annotated[float | None, typer.Option(help="Minutes after which to stop cleanly, to be resumed.")] = None,
     compact: Annotated[bool, typer.Option("--compact", help="Leave a checkpoint in files of at most 16 MiB too.")] = False,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as training.batch_size=8.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE, such as training.steps=5000.")] = None,
+    device: Annotated[str | None, typer.Option("--device", help="The one device to train on; all GPUs by default.")] = None,
+    precision: PrecisionOption = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Pairs a step; the preset's by default.")] = None,
 ) -> None:
     """Train a model on a folder of clips."""
     from mrfa.config import parse_overrides
@@ -58,7 +61,12 @@ def train(
     require("lightning", extra="train")
     from mrfa.training.run import train as run
 
-    config = load_config(preset, parse_overrides(settings or []))
+    overrides = parse_overrides(settings or [])
+    if precision is not None:
+        overrides["training.precision"] = {"fp32": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}.get(precision, precision)
+    if batch_size is not None:
+        overrides["training.batch_size"] = batch_size
+    config = load_config(preset, overrides)
     with keeps(f"{output} keeps the last checkpoint, if there was one: add --resume to go on from it"):
         folder = run(
             config,
@@ -71,6 +79,7 @@ def train(
             checkpoint_every=checkpoint_every,
             time_limit=time_limit,
             compact=compact,
+            device=device,
         )
     typer.echo(f"model: {folder}")
 

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 from rich.progress import Progress
 
+from mrfa.animation.animator import pick_device
 from mrfa.data.packed import unpack_clips
 from mrfa.data.prepared import PreparedClip, prepare_clips
 from mrfa.errors import InputError
@@ -39,6 +40,7 @@ def train(
     checkpoint_every: int = 500,
     time_limit: float | None = None,
     compact: bool = False,
+    device: str | None = None,
 ) -> Path:
     """Train a model, on all devices of this machine or as one of the processes that torchrun started.
 
@@ -55,18 +57,23 @@ def train(
             from.
         compact: also leave the checkpoint in small files, in `output/compact`, from which `resume` goes on where there is no
             other checkpoint (see `mrfa.training.compact`).
+        device: the one device to train on; None: all GPUs of this machine, else what there is.
 
     Returns:
         The model folder.
 
     Raises:
-        InputError: unusable data, nothing to resume, an existing run without `resume`, or a loss that is not finite.
+        InputError: unusable data, nothing to resume, an existing run without `resume`, no such device, or a loss that is not
+            finite.
     """
     arguments = locals()
-    devices = torch.cuda.device_count()
+    chosen = None if device is None else pick_device(device)
+    devices = torch.cuda.device_count() if chosen is None else 1
     if devices > 1 and not Processes.started():
         return launch(devices, partial(train, **arguments))
     processes = Processes.join()
+    if chosen is not None and processes.count > 1:
+        raise InputError(f"{processes.count} processes have a device each: leave --device out")
     end = None if time_limit is None else time.monotonic() + time_limit * 60
     last, parts = output / "checkpoints" / "last.ckpt", output / "compact"
     if processes.rank == 0:
@@ -79,7 +86,7 @@ def train(
     clips = _prepare(data, cache, config, processes)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config, processes) if validation else None)
     module = TrainingModule(network, objective, config, total_steps=pairs.total_steps, output=output)
-    trainer = _trainer(config, output, pairs, processes, checkpoint_every, end)
+    trainer = _trainer(config, output, pairs, processes, checkpoint_every, end, chosen)
     # weights_only: a checkpoint is read without running any code from it.
     trainer.fit(module, pairs, ckpt_path=last if resume else None, weights_only=True)
     if compact and processes.rank == 0:
@@ -157,7 +164,13 @@ def _prepare(root: Path, cache: Path, config: Config, processes: Processes) -> l
 
 
 def _trainer(
-    config: Config, output: Path, pairs: PairData, processes: Processes, checkpoint_every: int, end: float | None
+    config: Config,
+    output: Path,
+    pairs: PairData,
+    processes: Processes,
+    checkpoint_every: int,
+    end: float | None,
+    device: torch.device | None,
 ) -> L.Trainer:
     distributed, validated = processes.count > 1, pairs.validation_clips is not None
     callbacks: list[Callback] = [
@@ -186,7 +199,8 @@ def _trainer(
         enable_checkpointing=False,
         enable_model_summary=False,
         use_distributed_sampler=False,
-        devices=processes.local_count,
+        accelerator="auto" if device is None else device.type,
+        devices=[device.index or 0] if device is not None and device.type == "cuda" else processes.local_count,
         num_nodes=processes.count // processes.local_count,
         strategy="ddp_find_unused_parameters_true" if distributed else "auto",
         sync_batchnorm=distributed and torch.cuda.is_available(),
