@@ -31,7 +31,7 @@ LATEST = 2**53
 FARTHEST, STEEPEST, FLATTEST = 16.0, 1e4, 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MotionTemplate:
     """Keypoints of every frame of a driver.
 
