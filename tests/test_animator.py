@@ -8,7 +8,8 @@ import torch
 from conftest import tiny_preset
 
 import mrfa
-from mrfa.animation.animator import Animator, pick_device
+from mrfa.animation.animator import Animator
+from mrfa.devices import pick_device
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network, Output, Source
 from mrfa.training.config import Config

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mrfa.animation.motion import RelativeMotion
 from mrfa.network.geometry import OFFICIAL
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network, Output
 from mrfa.weights import convert_official
 
@@ -52,7 +52,7 @@ def test_refined_network_equals_the_authors(prior: str) -> None:
         relative, real = Comparison(expected, "rel"), Comparison(expected, "real")
         moved = _relative_motion(relative, network, source, driving, initial)
         sources = network.encode_source(torch.cat([source, face]))
-        outputs = network.animate(sources, _joined(moved, network.detect(face_driving)))
+        outputs = network.animate(sources, stack_keypoints([moved, network.detect(face_driving)]))
     for index, comparison in enumerate((relative, real)):
         _compare_output(comparison, (source, face)[index], _one(outputs, index), stride=2)
         comparison.finish()
@@ -147,13 +147,6 @@ def _compare_inside(compare: Comparison, network: Network, output: Output, input
     pictures = evidence[-3 * parts :] if network.config.detector.kind == "thin_plate" else evidence
     pictures = pictures.unflatten(0, (parts, -1))[:, -3:]
     compare("prior_input_deformed", pictures[..., ::8, ::8], 1e-4)
-
-
-def _joined(first: Keypoints, second: Keypoints) -> Keypoints:
-    affine = None
-    if first.affine is not None and second.affine is not None:
-        affine = torch.cat([first.affine, second.affine])
-    return Keypoints(torch.cat([first.positions, second.positions]), affine)
 
 
 def _one(outputs: Output, index: int) -> Output:

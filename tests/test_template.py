@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mrfa.animation.template import FORMAT, MotionTemplate, stack_keypoints
+from mrfa.animation.template import FORMAT, MotionTemplate
 from mrfa.errors import InputError
+from mrfa.network.keypoints import stack_keypoints
 
 
 @pytest.fixture

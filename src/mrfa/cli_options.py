@@ -1,6 +1,6 @@
 """Options that every command that computes has, with the same names and meaning.
 
-Their default is None everywhere: `mrfa.animation.animator` decides then, see `pick_device` and `pick_precision`.
+Their default is None everywhere: `mrfa.devices` decides then, see `pick_device` and `pick_precision`.
 """
 
 import functools

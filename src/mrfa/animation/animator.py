@@ -14,14 +14,12 @@ from mrfa.animation.face_motion import Strengths
 from mrfa.animation.motion import Transfer
 from mrfa.animation.pictures import Picture, Pictures, as_batch, check_picture
 from mrfa.animation.settings import MotionKind, MotionSettings
-from mrfa.animation.template import stack_keypoints
 from mrfa.data.tensors import to_pictures
+from mrfa.devices import pick_batch_size, pick_device, pick_precision
 from mrfa.errors import InputError
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network, Output, Source
 from mrfa.weights import detector_fingerprint, load_model
-
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Animator:
@@ -265,48 +263,6 @@ class Animator:
     def _autocast(self) -> torch.autocast:
         half = self.dtype != torch.float32
         return torch.autocast(self.device.type, dtype=self.dtype if half else None, enabled=half)
-
-
-def pick_device(device: str | torch.device | None = None) -> torch.device:
-    """The device of a name; without a name the fastest that there is: CUDA, else Apple's GPU, else the CPU.
-
-    Raises:
-        InputError: this machine has no such device; says which it has.
-    """
-    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
-    there = [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
-    if device is None:
-        return torch.device("cuda" if cuda else there[0])
-    if str(device) not in there and not (str(device) == "cuda" and cuda):
-        raise InputError(f"there is no device '{device}' here: choose from {', '.join(there)}")
-    return torch.device(device)
-
-
-def pick_precision(precision: str | torch.dtype | None = None) -> torch.dtype:
-    """The type of a name, or of torch's: `fp32` (the default), `bf16` or `fp16`.
-
-    Raises:
-        InputError: it is none of these.
-    """
-    if isinstance(precision, torch.dtype):
-        if precision in PRECISIONS.values():
-            return precision
-    elif precision is None or precision in PRECISIONS:
-        return PRECISIONS[precision or "fp32"]
-    raise InputError(f"there is no precision '{precision}': choose from {', '.join(PRECISIONS)}")
-
-
-def pick_batch_size(batch_size: int | None, device: torch.device) -> int:
-    """How many frames are computed together; without a number as many as the device needs to be busy.
-
-    Raises:
-        InputError: less than one.
-    """
-    if batch_size is None:
-        return 2 if device.type == "cpu" else 16
-    if batch_size < 1:
-        raise InputError(f"the batch size must be at least 1, got {batch_size}")
-    return batch_size
 
 
 def _check_frame(frame: Picture | Keypoints, source: Source) -> None:

@@ -19,7 +19,7 @@ from mrfa.animation.head import HeadPose, face_statistics, project, rotation_of,
 from mrfa.data.guidance import GROUPS
 from mrfa.errors import InputError
 from mrfa.network.geometry import invert_2x2
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network
 
 STRONGEST = 2.0
@@ -116,8 +116,8 @@ class FaceMotion:
             moved = self._moved(driving, places)
         else:
             parts = [self._moved(_frame(driving, number), places[number : number + 1]) for number in range(len(places))]
-            moved = [_joined(list(portrait)) for portrait in zip(*parts, strict=True)]
-        return _joined(moved)
+            moved = [stack_keypoints(portrait) for portrait in zip(*parts, strict=True)]
+        return stack_keypoints(moved)
 
     def warnings(self) -> list[str]:
         """What the user should know of the frames so far."""
@@ -231,8 +231,3 @@ def _together(openings: Tensor) -> Tensor:
 def _frame(keypoints: Keypoints, number: int) -> Keypoints:
     positions, affine = keypoints
     return Keypoints(positions[number : number + 1], None if affine is None else affine[number : number + 1])
-
-
-def _joined(parts: list[Keypoints]) -> Keypoints:
-    affine = [part.affine for part in parts if part.affine is not None]
-    return Keypoints(torch.cat([part.positions for part in parts]), torch.cat(affine) if affine else None)

@@ -21,8 +21,6 @@ from torch import Tensor
 from mrfa.data.guidance import GROUP_INDEX
 from mrfa.network.geometry import invert_2x2
 
-GROUPS = len(GROUP_INDEX)
-
 # How far a place follows the skull: lids, lips, chin and brows move by themselves, eyeballs turn.
 _HOLD = {
     "upper_lid": 0.05,

@@ -10,15 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-from mrfa.animation.animator import Animator, check_kind
+from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Canvas
 from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop, turned_face_warnings
 from mrfa.animation.driver import Progress, VideoDriver, open_driver
 from mrfa.animation.face_motion import FaceMotion, Strengths
 from mrfa.animation.motion import Transfer
 from mrfa.animation.settings import MotionKind, MotionSettings
-from mrfa.animation.start import parse_start, study_driver
-from mrfa.animation.template import SUFFIX, MotionTemplate, stack_keypoints
+from mrfa.animation.start import check_driver, parse_start, study_driver
+from mrfa.animation.template import SUFFIX, MotionTemplate
 from mrfa.animation.tracking import Held
 from mrfa.data.audio import parse_audio_mode
 from mrfa.data.files import check_writable
@@ -28,7 +28,7 @@ from mrfa.data.video import VideoWriter
 from mrfa.data.video_writer import SUFFIXES as VIDEO_SUFFIXES
 from mrfa.errors import InputError
 from mrfa.faces.choice import FaceChoice, parse_face
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 
 
 class JobResult(NamedTuple):
@@ -118,10 +118,7 @@ def animate_file(
     ) as writer:
         while batch := list(islice(frames, animator.batch_size)):
             keypoints = animator.detect([frame.driving for frame in batch])
-            try:
-                check_kind(keypoints, encoded.keypoints)
-            except InputError as error:
-                raise InputError(f"{driving} does not fit the model: {error}") from None
+            check_driver(keypoints, encoded.keypoints, driving)
             keypoints = hold(keypoints, (frame.trust for frame in batch))
             pictures = to_pictures(animator.step(encoded, keypoints, transfer=transfer).image)
             for frame, picture in zip(batch, pictures, strict=True):

@@ -14,9 +14,8 @@ from mrfa.animation.driver import DrivingFrame, Progress, TemplateDriver, VideoD
 from mrfa.animation.face_motion import nearest_frame
 from mrfa.animation.motion import nearest_shape
 from mrfa.animation.settings import MotionSettings
-from mrfa.animation.template import stack_keypoints
 from mrfa.errors import InputError
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 
 # Of a longer driver every second, fourth, ... frame is looked at, so that memory and time are bounded.
 MOST_SAMPLES = 512
@@ -101,10 +100,7 @@ def study_driver(
     while batch := list(islice(frames, animator.batch_size)):
         if spare is None:
             spare = animator.detect([batch[0][1].driving])
-            try:
-                check_kind(spare, source)
-            except InputError as error:
-                raise InputError(f"{name} does not fit the model: {error}") from None
+            check_driver(spare, source, name)
         for number, keypoints, is_start in _detected(batch, stride, driver.time_base, animator, start if named is None else None):
             if is_start and named is None:
                 named = keypoints
@@ -129,6 +125,18 @@ def study_driver(
     if named is None:
         raise InputError(f"{name} ends before the start at {start.value:g}{'s' if start.kind == 'seconds' else ''}")
     return Study(named, clip.positions)
+
+
+def check_driver(keypoints: Keypoints, expected: Keypoints, name: str | Path) -> None:
+    """Check that a driver's keypoints are of the number and the kind of the portrait's; `name` says which driver.
+
+    Raises:
+        InputError: they are not.
+    """
+    try:
+        check_kind(keypoints, expected)
+    except InputError as error:
+        raise InputError(f"{name} does not fit the model: {error}") from None
 
 
 def _detected(

@@ -5,7 +5,7 @@ mean something to the keypoint detector alone that made them, so the template ca
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
@@ -170,11 +170,3 @@ def _fraction(text: str) -> Fraction:
     if max(value.numerator, value.denominator) > LARGEST:
         raise ValueError(f"{text} is out of range")
     return value
-
-
-def stack_keypoints(keypoints: Iterable[Keypoints]) -> Keypoints:
-    """Keypoints `[B_i, K, 2]` of several pictures as one batch."""
-    parts = list(keypoints)
-    affine = [part.affine for part in parts if part.affine is not None]
-    positions = torch.cat([part.positions for part in parts])
-    return Keypoints(positions, torch.cat(affine) if len(affine) == len(parts) else None)

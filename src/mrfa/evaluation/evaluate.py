@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mrfa.animation.animator import pick_device
 from mrfa.data.clips import read_clip
 from mrfa.data.files import check_writable
+from mrfa.devices import pick_device
 from mrfa.errors import InputError
 from mrfa.evaluation.baselines import warped_source
 from mrfa.evaluation.methods import Compute, Method, load_method

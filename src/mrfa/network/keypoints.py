@@ -1,6 +1,6 @@
 """Keypoints, what a prior makes of them, and the detector of the affine prior (paper 3.1, Eq. 1 and 2)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -32,6 +32,14 @@ def halves(keypoints: Keypoints) -> tuple[Keypoints, Keypoints]:
         return Keypoints(first, None), Keypoints(second, None)
     affine_first, affine_second = keypoints.affine.chunk(2)
     return Keypoints(first, affine_first), Keypoints(second, affine_second)
+
+
+def stack_keypoints(keypoints: Iterable[Keypoints]) -> Keypoints:
+    """Keypoints `[B_i, K, 2]` of several pictures as one batch."""
+    parts = list(keypoints)
+    affine = [part.affine for part in parts if part.affine is not None]
+    positions = torch.cat([part.positions for part in parts])
+    return Keypoints(positions, torch.cat(affine) if len(affine) == len(parts) else None)
 
 
 class Detector(nn.Module):

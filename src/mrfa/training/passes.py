@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from mrfa.network.geometry import Conventions
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network, Output
 from mrfa.training.augmentation import Pair
 from mrfa.training.config import ObjectiveConfig
@@ -66,7 +66,7 @@ def all_passes(network: Network, discriminator: PatchDiscriminator | None, pair:
         back = network.background(pair.driving, pair.source)
     return StepOutputs(
         pair=pair,
-        keypoints=_joined(output.source_keypoints, output.driving_keypoints),
+        keypoints=stack_keypoints([output.source_keypoints, output.driving_keypoints]),
         groups=_groups(network, pair),
         conventions=network.conventions,
         output=output,
@@ -98,11 +98,3 @@ def _transformed(network: Network, pair: Pair, config: ObjectiveConfig) -> tuple
 def _groups(network: Network, pair: Pair) -> Tensor:
     size = pair.driving.shape[2:]
     return network.conventions.from_half_pixel(torch.cat([pair.source_groups, pair.driving_groups]), size)
-
-
-def _joined(first: Keypoints, second: Keypoints) -> Keypoints:
-    """Keypoints of two batches as one; the inverse of `halves`."""
-    positions = torch.cat([first.positions, second.positions])
-    if first.affine is None or second.affine is None:
-        return Keypoints(positions, None)
-    return Keypoints(positions, torch.cat([first.affine, second.affine]))

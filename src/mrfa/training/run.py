@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from rich.console import Console
 from rich.progress import Progress
 
-from mrfa.animation.animator import pick_device
 from mrfa.data.packed import unpack_clips
 from mrfa.data.prepared import PreparedClip, prepare_clips
+from mrfa.devices import pick_device
 from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.processes import Processes, launch

@@ -1,0 +1,49 @@
+"""Where and how to compute: one rule for all commands and for Python."""
+
+import torch
+
+from mrfa.errors import InputError
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(device: str | torch.device | None = None) -> torch.device:
+    """The device of a name; without a name the fastest that there is: CUDA, else Apple's GPU, else the CPU.
+
+    Raises:
+        InputError: this machine has no such device; says which it has.
+    """
+    cuda = [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    there = [*cuda, *(["mps"] if torch.backends.mps.is_available() else []), "cpu"]
+    if device is None:
+        return torch.device("cuda" if cuda else there[0])
+    if str(device) not in there and not (str(device) == "cuda" and cuda):
+        raise InputError(f"there is no device '{device}' here: choose from {', '.join(there)}")
+    return torch.device(device)
+
+
+def pick_precision(precision: str | torch.dtype | None = None) -> torch.dtype:
+    """The type of a name, or of torch's: `fp32` (the default), `bf16` or `fp16`.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if isinstance(precision, torch.dtype):
+        if precision in PRECISIONS.values():
+            return precision
+    elif precision is None or precision in PRECISIONS:
+        return PRECISIONS[precision or "fp32"]
+    raise InputError(f"there is no precision '{precision}': choose from {', '.join(PRECISIONS)}")
+
+
+def pick_batch_size(batch_size: int | None, device: torch.device) -> int:
+    """How many frames are computed together; without a number as many as the device needs to be busy.
+
+    Raises:
+        InputError: less than one.
+    """
+    if batch_size is None:
+        return 2 if device.type == "cpu" else 16
+    if batch_size < 1:
+        raise InputError(f"the batch size must be at least 1, got {batch_size}")
+    return batch_size
