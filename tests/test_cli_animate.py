@@ -15,7 +15,8 @@ from mrfa.animation import driver, job, start
 from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Portrait
 from mrfa.animation.crop import crop_image, find_clip_crop, find_face_crop, parse_crop
-from mrfa.animation.job import animate_file, extract_motion
+from mrfa.animation.extraction import extract_motion
+from mrfa.animation.job import animate_file
 from mrfa.animation.settings import MotionSettings
 from mrfa.animation.template import MotionTemplate
 from mrfa.cli import main
@@ -237,13 +238,13 @@ def test_options_of_device_precision_and_batch_size(
     monkeypatch.setattr(Animator, "__init__", record)
     options = ("--device", "cpu", "--precision", "bf16", "--batch-size", "3")
     template, output = tmp_path / "motion.safetensors", tmp_path / "out.mp4"
-    assert command(monkeypatch, "motion", clip, "-o", template, "--model", model, *options) == 0
+    assert command(monkeypatch, "motion", "extract", clip, "-o", template, "--model", model, *options) == 0
     assert command(monkeypatch, "animate", ASTRONAUT, template, "-o", output, "--model", model, *options) == 0
     assert [(a.device.type, a.dtype, a.batch_size) for a in made] == [("cpu", torch.bfloat16, 3)] * 2
     capsys.readouterr()
     for name, value, message in [("--device", "gpu", "no device 'gpu' here"), ("--precision", "int8", "no precision 'int8'")]:
         assert message in fails(monkeypatch, capsys, "animate", ASTRONAUT, clip, "-o", output, name, value)
-        assert message in fails(monkeypatch, capsys, "motion", clip, "-o", template, name, value)
+        assert message in fails(monkeypatch, capsys, "motion", "extract", clip, "-o", template, name, value)
         assert message in fails(monkeypatch, capsys, "demo", "-o", output, name, value)
 
 
@@ -272,7 +273,7 @@ def test_compare_shows_source_driver_and_result(model: Path, clip: Path, tmp_pat
 
 def test_a_template_drives_as_its_video_does(model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     template = tmp_path / "motion.safetensors"
-    assert command(monkeypatch, "motion", clip, "-o", template, "--model", model) == 0
+    assert command(monkeypatch, "motion", "extract", clip, "-o", template, "--model", model) == 0
     motion = MotionTemplate.load(template)
     assert len(motion) == 7 and motion.positions.shape == (7, 28, 2)
     assert [pts * motion.time_base for pts in motion.pts] == seconds(clip)
@@ -349,7 +350,7 @@ def test_errors_of_input(
     assert "need a model that knows" in animate(ASTRONAUT, clip, *end, "--eyes", "2")
     assert "no model 'nobody'" in animate(ASTRONAUT, clip, "-o", out, "--model", "nobody")
     assert "its name must end in" in animate(ASTRONAUT, clip, "-o", out.with_suffix(".txt"))
-    assert "its name must end in" in fails(monkeypatch, capsys, "motion", clip, "-o", out, "--model", model)
+    assert "its name must end in" in fails(monkeypatch, capsys, "motion", "extract", clip, "-o", out, "--model", model)
     assert list(out.parent.iterdir()) == []
 
 

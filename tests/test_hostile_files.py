@@ -13,12 +13,13 @@ import pytest
 import torch
 import typer
 
-from mrfa.animation.job import animate_file, check_output, extract_motion
+from mrfa.animation.extraction import extract_motion
+from mrfa.animation.job import animate_file
 from mrfa.animation.template import MotionTemplate
 from mrfa.cli import main
 from mrfa.config import parse_settings
 from mrfa.conversion import convert_checkpoint
-from mrfa.data.files import check_writable, replacing, replacing_folder
+from mrfa.data.files import check_output, check_writable, replacing, replacing_folder
 from mrfa.data.images import read_image, write_image
 from mrfa.data.video import VideoWriter, open_frames
 from mrfa.errors import InputError

@@ -18,7 +18,7 @@ from test_convert import checkpoint_of, tiny
 from typer.testing import CliRunner
 
 from mrfa import weights
-from mrfa.animation.job import extract_motion
+from mrfa.animation.extraction import extract_motion
 from mrfa.backbones import feature_layers
 from mrfa.cli import app
 from mrfa.data.images import read_image, write_image

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from mrfa.animation.crop import CropBox
-from mrfa.animation.job import animate_file, extract_motion
+from mrfa.animation.extraction import extract_motion
+from mrfa.animation.job import animate_file
 from mrfa.animation.template import MotionTemplate
 from mrfa.animation.tracking import EASE, SETTLED, WARY, FaceWatch, Held, Spans, trusted
 from mrfa.data.images import read_image, write_image

@@ -3,8 +3,7 @@
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -15,7 +14,9 @@ import typer
 
 from mrfa.cli_evaluate import evaluate, table
 from mrfa.cli_figures import figure
+from mrfa.cli_motion import motion
 from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption
+from mrfa.cli_progress import frames_progress, report
 from mrfa.cli_stop import Stopped, keeps, stoppable
 from mrfa.errors import InputError
 
@@ -115,6 +116,7 @@ def pack(
 
 
 app.add_typer(figure, name="figure")
+app.add_typer(motion, name="motion")
 app.command()(evaluate)
 app.command()(table)
 
@@ -161,7 +163,7 @@ def animate(
     batch_size: BatchSizeOption = None,
 ) -> None:
     """Animate a portrait by a driving video."""
-    with _progress(output) as on_progress:
+    with frames_progress(output) as on_progress:
         from mrfa.animation.animator import Animator
         from mrfa.animation.face_motion import Strengths
         from mrfa.animation.job import animate_file
@@ -183,7 +185,7 @@ def animate(
             audio=audio,
             on_progress=on_progress,
         )
-    _report(output, result.frames, result.warnings)
+    report(output, result.frames, result.warnings)
 
 
 @app.command()
@@ -213,26 +215,6 @@ def crop(
 
 
 @app.command()
-def motion(
-    driving: Annotated[Path, typer.Argument(help="Video or folder of pictures.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The template to write (.safetensors).")],
-    model: ModelOption = "small",
-    crop: DrivingCropOption = "auto",
-    device: DeviceOption = None,
-    precision: PrecisionOption = None,
-    batch_size: BatchSizeOption = None,
-) -> None:
-    """Save a driver's motion as a small template that drives any portrait later."""
-    with _progress(output) as on_progress:
-        from mrfa.animation.animator import Animator
-        from mrfa.animation.job import extract_motion
-
-        animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
-        result = extract_motion(driving, output, model=animator, driving_crop=crop, on_progress=on_progress)
-    _report(output, result.frames, result.warnings)
-
-
-@app.command()
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4).")] = Path("demo.mp4"),
     device: DeviceOption = None,
@@ -240,46 +222,14 @@ def demo(
     batch_size: BatchSizeOption = None,
 ) -> None:
     """Animate the bundled portrait by the bundled motion."""
-    with _progress(output) as on_progress:
+    with frames_progress(output) as on_progress:
         from mrfa.animation.animator import Animator
         from mrfa.animation.job import animate_file, demo_files
 
         portrait, template = demo_files()
         animator = Animator.from_pretrained(device=device, dtype=precision, batch_size=batch_size)
         result = animate_file(portrait, template, output, model=animator, on_progress=on_progress)
-    _report(output, result.frames, result.warnings)
-
-
-@contextmanager
-def _progress(output: Path) -> Iterator[Callable[[str, int, int | None], None]]:
-    """A progress bar a stage on standard error, with frames a second and the time left, for work on one output."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Rate(TextColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text(f"{speed:.1f} frames/s" if speed else "")
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Rate(""), TimeRemainingColumn())
-    # Drawn when there is news, not by a thread.
-    kept = f"{output} was not written" + (": the file of that name is an earlier one" if os.path.lexists(output) else "")
-    with keeps(kept), Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
-        tasks = {}
-
-        def on_progress(stage: str, done: int, total: int | None) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total, refresh=True)
-
-        yield on_progress
-
-
-def _report(output: Path, frames: int, warnings: list[str]) -> None:
-    for warning in warnings:
-        typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{output}: {frames} frames")
+    report(output, result.frames, result.warnings)
 
 
 def main(commands: typer.Typer = app) -> None:

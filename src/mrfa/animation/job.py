@@ -1,10 +1,8 @@
-"""Whole jobs, from files to files: what `mrfa animate`, `mrfa motion` and `mrfa demo` do.
+"""Whole jobs, from files to files: what `mrfa animate` and `mrfa demo` do.
 
 Frames are read, animated and written a few at a time, so memory does not grow with a video's length.
 """
 
-import os
-from collections.abc import Sequence
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -13,22 +11,21 @@ from typing import NamedTuple
 from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Canvas
 from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop, turned_face_warnings
-from mrfa.animation.driver import Progress, VideoDriver, open_driver
+from mrfa.animation.driver import Progress, open_driver
 from mrfa.animation.face_motion import FaceMotion, Strengths
 from mrfa.animation.motion import Transfer
 from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.animation.start import check_driver, parse_start, study_driver
-from mrfa.animation.template import SUFFIX, MotionTemplate
+from mrfa.animation.template import SUFFIX
 from mrfa.animation.tracking import Held
 from mrfa.data.audio import parse_audio_mode
-from mrfa.data.files import check_writable
+from mrfa.data.files import check_output
 from mrfa.data.images import read_image
 from mrfa.data.tensors import to_pictures
 from mrfa.data.video import VideoWriter
 from mrfa.data.video_writer import SUFFIXES as VIDEO_SUFFIXES
 from mrfa.errors import InputError
 from mrfa.faces.choice import FaceChoice, parse_face
-from mrfa.network.keypoints import Keypoints, stack_keypoints
 
 
 class JobResult(NamedTuple):
@@ -133,58 +130,6 @@ def animate_file(
     return JobResult(done, warnings)
 
 
-def extract_motion(
-    driving: str | Path,
-    output: str | Path,
-    *,
-    model: str | Path | Animator = "small",
-    driving_crop: Crop | str = "auto",
-    on_progress: Progress | None = None,
-) -> JobResult:
-    """Write a driver's motion template, which drives any portrait later.
-
-    Args:
-        driving: a video or a folder of pictures.
-        output: the template, a `.safetensors` file.
-        model: name of a bundled model, a model folder, or an animator; the template fits its keypoint detector alone.
-        driving_crop: where the face is: `auto`, `none`, `x,y,w,h` or a box.
-        on_progress: told of every frame.
-
-    Raises:
-        InputError: something given cannot be used; nothing is written then.
-    """
-    driving, output = Path(driving), Path(output)
-    check_output(output, [driving], (SUFFIX,))
-    if driving.suffix.lower() == SUFFIX:
-        raise InputError(f"{driving} is a template by its name: give a video or a folder of pictures")
-    driver = VideoDriver(driving, parse_crop(driving_crop), "--crop")
-    animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
-    driver.prepare(animator, on_progress)
-    found: list[Keypoints] = []
-    pts: list[int] = []
-    durations: list[int | None] = []
-    hold = Held()
-    frames = driver.frames(animator.size, 0)
-    while batch := list(islice(frames, animator.batch_size)):
-        keypoints = animator.detect([frame.driving for frame in batch])
-        keypoints = hold(keypoints, (frame.trust for frame in batch))
-        affine = None if keypoints.affine is None else keypoints.affine.float().cpu()
-        found.append(Keypoints(keypoints.positions.float().cpu(), affine))
-        for frame in batch:
-            pts.append(frame.pts)
-            durations.append(frame.duration)
-            if on_progress is not None:
-                on_progress("finding keypoints", len(pts), driver.total)
-    if not found:
-        raise InputError(f"{driving} holds no frames that can be read")
-    stacked = stack_keypoints(found)
-    template = MotionTemplate(
-        stacked.positions, stacked.affine, pts, durations, driver.time_base, driver.rate, animator.fingerprint
-    )
-    template.save(output)
-    return JobResult(len(pts), driver.warnings())
-
-
 def demo_files() -> tuple[Path, Path]:
     """The bundled portrait and motion template.
 
@@ -195,26 +140,5 @@ def demo_files() -> tuple[Path, Path]:
     portrait, motion = folder / "astronaut.jpg", folder / f"motion{SUFFIX}"
     for path in (portrait, motion):
         if not path.is_file():
-            raise InputError(f"this copy of mrfa lacks its demo file {path}: make {motion.name} with  mrfa motion DRIVING")
+            raise InputError(f"this copy of mrfa lacks its demo file {path}: install it again")
     return portrait, motion
-
-
-def check_output(output: Path, inputs: Sequence[Path], suffixes: Sequence[str]) -> None:
-    """Check, before any work, that an output can be written and is no input.
-
-    Raises:
-        InputError: it cannot, or it would replace an input.
-    """
-    if output.suffix.lower() not in suffixes:
-        raise InputError(f"cannot write {output}: its name must end in {' or '.join(suffixes)}")
-    for path in inputs:
-        if os.path.realpath(output) == os.path.realpath(path) or _is_same_file(output, path):
-            raise InputError(f"the output {output} would replace its own input: choose another name")
-    check_writable(output)
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except (OSError, ValueError):
-        return False  # one of them is not there, or nobody may look at it

@@ -103,9 +103,9 @@ class MotionTemplate:
         except (SafetensorError, OSError) as error:
             raise InputError(f"{path} is not a motion template: {error}") from None
         if metadata.get("format") != FORMAT:
-            raise InputError(f"{path} is not a motion template: make one with  mrfa motion DRIVING -o MOTION.safetensors")
+            raise InputError(f"{path} is not a motion template: make one with  mrfa motion extract DRIVING -o MOTION.safetensors")
         if metadata.get("version") != VERSION:
-            raise InputError(f"{path} is a motion template of another version: make it again with  mrfa motion")
+            raise InputError(f"{path} is a motion template of another version: make it again with  mrfa motion extract")
         try:
             durations = _values(tensors["durations"], torch.int64, 1).tolist()
             template = cls(
@@ -118,7 +118,7 @@ class MotionTemplate:
                 fingerprint=metadata["detector"],
             )
         except (KeyError, ValueError, ZeroDivisionError) as error:
-            raise InputError(f"{path} is a damaged motion template ({error}): make it again with  mrfa motion") from None
+            raise InputError(f"{path} is a damaged motion template ({error}): make it again with  mrfa motion extract") from None
         template._check(path)
         return template
 
@@ -131,7 +131,7 @@ class MotionTemplate:
         if self.fingerprint != fingerprint:
             raise InputError(
                 f"{name} was made with another model's keypoints ({self.fingerprint}, this model has {fingerprint}): "
-                "make it again from the driving video with  mrfa motion --model"
+                "make it again from the driving video with  mrfa motion extract --model"
             )
 
     def _check(self, path: Path) -> None:
@@ -148,7 +148,7 @@ class MotionTemplate:
             fits = fits and self.affine.shape == (*self.positions.shape, 2) and _within(self.affine, STEEPEST)
             fits = fits and bool((torch.linalg.det(self.affine).abs() >= FLATTEST).all())
         if not fits:
-            raise InputError(f"{path} is a damaged motion template: make it again with  mrfa motion")
+            raise InputError(f"{path} is a damaged motion template: make it again with  mrfa motion extract")
 
 
 def _values(tensor: Tensor, dtype: torch.dtype, dimensions: int) -> Tensor:

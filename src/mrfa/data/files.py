@@ -7,7 +7,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -70,6 +70,20 @@ def check_writable(path: Path) -> None:
         raise InputError(f"cannot write {path}: {error.strerror}") from None
 
 
+def check_output(output: Path, inputs: Sequence[Path], suffixes: Sequence[str]) -> None:
+    """Check, before any work, that an output can be written and is no input.
+
+    Raises:
+        InputError: it cannot, or it would replace an input.
+    """
+    if output.suffix.lower() not in suffixes:
+        raise InputError(f"cannot write {output}: its name must end in {' or '.join(suffixes)}")
+    for path in inputs:
+        if os.path.realpath(output) == os.path.realpath(path) or _is_same_file(output, path):
+            raise InputError(f"the output {output} would replace its own input: choose another name")
+    check_writable(output)
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, renamed to it on success and deleted on failure.
@@ -100,6 +114,13 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         except InputError as error:  # of a file in it, whose folder nobody will find
             raise InputError(str(error).replace(str(temporary), str(path))) from None
         temporary.replace(path)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):
+        return False  # one of them is not there, or nobody may look at it
 
 
 def _check_target(path: Path) -> None:
