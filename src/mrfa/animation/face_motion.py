@@ -151,7 +151,8 @@ class FaceMotion:
             portrait.pose.scale * (frames.pose.scale / initial.scale) ** head,
             portrait.pose.place + head * (frames.pose.place - initial.place) * size[:, None],
         )
-        places = project(self._front(portrait, frames), pose, face_statistics().mean[:, 2])
+        front = with_expression(portrait, frames, self._strengths)
+        places = project(front, pose, face_statistics().mean[:, 2])
         named = self._network.conventions.from_half_pixel(places.float(), self._picture).to(driving.positions.device)
         shift = (driving.positions[:, GROUPS:] - self._initial.positions[:1, GROUPS:]) * head
         ratio = (size * shares).to(shift)[:, None, None]
@@ -163,16 +164,6 @@ class FaceMotion:
         had = frames.pose.linear @ invert_2x2(initial.linear)
         exchange = (wanted @ invert_2x2(had)).to(change)[:, None]
         return Keypoints(positions, exchange @ change @ self._source.affine[number])
-
-    def _front(self, portrait: Frames, frames: Frames) -> Tensor:
-        """The portrait's face with the driver's expression, seen from the front, `[B, G, 2]`."""
-        expression, _, eyes, lips = self._strengths
-        own, its = portrait.front - portrait.shape, frames.front - frames.shape
-        front = portrait.shape + own + expression * (its - own)
-        own_eyes, own_mouth = eye_openings(portrait.front), mouth_opening(portrait.front)
-        eyes_open = own_eyes + eyes * (_together(eye_openings(frames.front)) - own_eyes)
-        mouth_open = own_mouth + lips * (mouth_opening(frames.front) - own_mouth)
-        return with_openings(front, eyes_open.clamp_min(0), mouth_open.clamp_min(0))
 
     def _turn(self, pose: HeadPose, initial: HeadPose) -> tuple[Tensor, Tensor]:
         """How portraits turn, `[B, 3, 3]`, and which share of the driver's turn away from the viewer that is, `[B]`."""
@@ -189,6 +180,16 @@ class FaceMotion:
     @property
     def _picture(self) -> tuple[int, int]:
         return (self._network.config.image_size,) * 2
+
+
+def with_expression(portrait: Frames, driver: Frames, strengths: Strengths) -> Tensor:
+    """Portraits' faces with the driver's expressions, seen from the front, `[B, G, 2]`; one of the two may be a single frame."""
+    own, its = portrait.front - portrait.shape, driver.front - driver.shape
+    front = portrait.shape + own + strengths.expression * (its - own)
+    own_eyes, own_mouth = eye_openings(portrait.front), mouth_opening(portrait.front)
+    eyes_open = own_eyes + strengths.eyes * (_together(eye_openings(driver.front)) - own_eyes)
+    mouth_open = own_mouth + strengths.lips * (mouth_opening(driver.front) - own_mouth)
+    return with_openings(front, eyes_open.clamp_min(0), mouth_open.clamp_min(0))
 
 
 def has_named_keypoints(network: Network) -> bool:
