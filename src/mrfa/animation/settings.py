@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from mrfa.animation.face_motion import FaceMotion, Strengths, has_named_keypoints
-from mrfa.animation.motion import RelativeMotion, Transfer
+from mrfa.animation.face_motion import FaceMotion, Strengths, has_named_keypoints, nearest_frame
+from mrfa.animation.motion import RelativeMotion, Transfer, nearest_shape
 from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network
@@ -56,6 +56,12 @@ class MotionSettings(NamedTuple):
     def takes_faces_apart(self, network: Network) -> bool:
         """Whether the transfer is `FaceMotion`."""
         return self.kind == "auto" and has_named_keypoints(network)
+
+    def best_start(self, network: Network, source: Keypoints, clip: Tensor) -> int:
+        """The frame of a driver `[N, K, 2]` that is nearest to the portraits `[S, K, 2]`, as far as the transfer is concerned."""
+        if self.takes_faces_apart(network):
+            return nearest_frame(network, source, clip)
+        return nearest_shape(source.positions, clip)
 
     def transfer(self, network: Network, source: Keypoints, initial: Keypoints, clip: Tensor | None = None) -> Transfer | None:
         """What moves S portraits `[S, K, 2]`, from the driver's frame that counts as their pose; None: nothing is changed.

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from mrfa.animation.animator import Animator, check_kind
 from mrfa.animation.driver import DrivingFrame, Progress, TemplateDriver, VideoDriver
-from mrfa.animation.face_motion import nearest_frame
-from mrfa.animation.motion import nearest_shape
 from mrfa.animation.settings import MotionSettings
 from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints, stack_keypoints
@@ -117,11 +115,7 @@ def study_driver(
         return Study(spare, spare.positions)
     clip = stack_keypoints(sample.keypoints for sample in samples)
     if start.kind == "best":
-        apart = settings.takes_faces_apart(animator.network)
-        nearest = (
-            nearest_frame(animator.network, source, clip.positions) if apart else nearest_shape(source.positions, clip.positions)
-        )
-        named = samples[nearest].keypoints
+        named = samples[settings.best_start(animator.network, source, clip.positions)].keypoints
     if named is None:
         raise InputError(f"{name} ends before the start at {start.value:g}{'s' if start.kind == 'seconds' else ''}")
     return Study(named, clip.positions)
