@@ -1,5 +1,7 @@
 """Made-up people, whose pose, shape and expression are known, through the transfer from face to face."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -160,6 +162,30 @@ def test_the_head_turns_from_the_portraits_pose_and_keeps_the_shape(tiny_network
     assert angles(still.pose.rotation) == pytest.approx((0, -10, 0), abs=1)
     width, own = eye_width(found.front, "left").item(), eye_width(shape, "left").item()
     assert width == pytest.approx(own, rel=0.1)
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_named_places_alone_drive(tiny_network: Network, live: bool) -> None:
+    """The named keypoints as all of the driver's do, and the rest carried by the head."""
+    shape = person(1)
+    source = shown(tiny_network, shape, pose((0, -10, 0), 0.6, (0.1, 0.05)))
+    source.positions[:, GROUPS:] += torch.tensor([[0.0, 0.3], [-0.2, 0.0]])
+    driver = with_openings(person(2), torch.tensor([0.2, 0.2]), torch.tensor(0.2))
+    initial, turned = (
+        shown(tiny_network, driver, pose((0, turn, roll), 0.3, (place, 0))) for turn, roll, place in ((5, 0, 0), (5, 30, 0.1))
+    )
+    names_alone = [Keypoints(keypoints.positions[:, :GROUPS], None) for keypoints in (initial, turned)]
+    clip = None if live else initial.positions
+    by_all = FaceMotion(tiny_network, source, initial, clip=clip)(turned)
+    moved = FaceMotion(tiny_network, source, names_alone[0], clip=None if live else names_alone[0].positions)(names_alone[1])
+    torch.testing.assert_close(moved.positions[:, :GROUPS], by_all.positions[:, :GROUPS], rtol=0, atol=0)
+    # A roll of 30 degrees, and a step of 0.1 on a face twice as large, as all that is fixed to the head does them.
+    roll = rotation_of(torch.tensor([[0, 0, math.radians(30)]], dtype=torch.float64))[:, :2, :2].float()
+    place = torch.tensor([0.1, 0.05])
+    carried = (source.positions[0, GROUPS:] - place) @ roll[0].T + place + torch.tensor([0.2, 0])
+    torch.testing.assert_close(moved.positions[0, GROUPS:], carried, atol=5e-3, rtol=0)
+    assert source.affine is not None and moved.affine is not None
+    torch.testing.assert_close(moved.affine, roll[:, None] @ source.affine, atol=5e-3, rtol=0)
 
 
 def test_turns_too_far_are_eased_and_said(tiny_network: Network) -> None:

@@ -72,6 +72,10 @@ class FaceMotion:
     named ones, move by the driver's shift. Maps change as the driver's do, without what the driver's head does to them, and
     with what the portrait's does: `A = (L L_p^-1) (L_d L_i^-1)^-1 A_d A_i^-1 A_p` for the poses' linear maps `L`.
 
+    A driver of named places alone, positions `[B, G, 2]` without maps, such as a motion template of another detector, will do:
+    then keypoints without a name are carried by the portrait's head as if they lay in the plane of its origin, and maps change
+    as that head does, `A = L L_p^-1 A_p`.
+
     Computed in float64 on the CPU; it waits for the device once a call.
 
     Args:
@@ -107,10 +111,7 @@ class FaceMotion:
         self.eased = 0
 
     def __call__(self, driving: Keypoints) -> Keypoints:
-        """Keypoints for driving frames `[B, K, 2]`: `[S * B, K, 2]`, portrait by portrait.
-
-        Affine maps are None where the driver has none.
-        """
+        """Keypoints for driving frames, positions `[B, K, 2]` or the named `[B, G, 2]`: `[S * B, K, 2]`, portrait by portrait."""
         places = named_places(self._network, driving.positions)
         if self._person is None:
             moved = self._moved(driving, places)
@@ -152,18 +153,33 @@ class FaceMotion:
             portrait.pose.place + head * (frames.pose.place - initial.place) * size[:, None],
         )
         front = with_expression(portrait, frames, self._strengths)
-        places = project(front, pose, face_statistics().mean[:, 2])
-        named = self._network.conventions.from_half_pixel(places.float(), self._picture).to(driving.positions.device)
-        shift = (driving.positions[:, GROUPS:] - self._initial.positions[:1, GROUPS:]) * head
-        ratio = (size * shares).to(shift)[:, None, None]
-        positions = torch.cat([named, self._source.positions[number, None, GROUPS:] + shift * ratio], 1)
-        if driving.affine is None or self._initial.affine is None or self._source.affine is None:
-            return Keypoints(positions, None)
+        named = self._from_half_pixel(project(front, pose, face_statistics().mean[:, 2])).to(driving.positions.device)
+        own = Keypoints(self._source.positions[number], None if self._source.affine is None else self._source.affine[number])
+        head_map = pose.linear @ invert_2x2(portrait.pose.linear)
+        if driving.positions.shape[1] == GROUPS and driving.affine is None:
+            unnamed, maps = self._carried(own, portrait.pose, pose, head_map)
+        else:
+            driver_map = frames.pose.linear @ invert_2x2(initial.linear)
+            unnamed, maps = self._driven(own, driving, head * size * shares, head_map @ invert_2x2(driver_map))
+        return Keypoints(torch.cat([named, unnamed], 1), maps)
+
+    def _driven(self, own: Keypoints, driving: Keypoints, ratio: Tensor, exchange: Tensor) -> Keypoints:
+        """A portrait's keypoints without a name, and all of its maps, by the change of the driver's."""
+        shift = driving.positions[:, GROUPS:] - self._initial.positions[:1, GROUPS:]
+        unnamed = own.positions[GROUPS:] + shift * ratio.to(shift)[:, None, None]
+        if driving.affine is None or self._initial.affine is None or own.affine is None:
+            return Keypoints(unnamed, None)
         change = driving.affine @ invert_2x2(self._initial.affine[:1])
-        wanted = pose.linear @ invert_2x2(portrait.pose.linear)
-        had = frames.pose.linear @ invert_2x2(initial.linear)
-        exchange = (wanted @ invert_2x2(had)).to(change)[:, None]
-        return Keypoints(positions, exchange @ change @ self._source.affine[number])
+        return Keypoints(unnamed, exchange.to(change)[:, None] @ change @ own.affine)
+
+    def _carried(self, own: Keypoints, before: HeadPose, after: HeadPose, head_map: Tensor) -> Keypoints:
+        """The same by the head's motion alone."""
+        relative = half_pixel(self._network, own.positions[GROUPS:]) - before.place
+        unnamed = self._from_half_pixel(relative @ head_map.transpose(1, 2) + after.place[:, None]).to(own.positions.device)
+        return Keypoints(unnamed, None if own.affine is None else head_map.to(own.affine)[:, None] @ own.affine)
+
+    def _from_half_pixel(self, places: Tensor) -> Tensor:
+        return self._network.conventions.from_half_pixel(places.float(), (self._network.config.image_size,) * 2)
 
     def _turn(self, pose: HeadPose, initial: HeadPose) -> tuple[Tensor, Tensor]:
         """How portraits turn, `[B, 3, 3]`, and which share of the driver's turn away from the viewer that is, `[B]`."""
@@ -176,10 +192,6 @@ class FaceMotion:
         eased = torch.where(angle > EASED_FROM, EASED_FROM + span * torch.tanh((angle - EASED_FROM) / span), angle)
         shares = eased / angle
         return rotation_of(away * shares[:, None]) @ rotation_of(self._strengths.head * roll_axis), shares
-
-    @property
-    def _picture(self) -> tuple[int, int]:
-        return (self._network.config.image_size,) * 2
 
 
 def with_expression(portrait: Frames, driver: Frames, strengths: Strengths) -> Tensor:
@@ -200,8 +212,12 @@ def has_named_keypoints(network: Network) -> bool:
 
 def named_places(network: Network, positions: Tensor) -> Tensor:
     """The named ones of keypoints `[B, K, 2]`, half-pixel normalised, float64 on the CPU: `[B, G, 2]`."""
-    size = network.config.image_size
-    return network.conventions.to_half_pixel(positions[:, :GROUPS].double().cpu(), (size, size)).double()
+    return half_pixel(network, positions[:, :GROUPS])
+
+
+def half_pixel(network: Network, positions: Tensor) -> Tensor:
+    """A network's positions `[..., 2]`, half-pixel normalised, float64 on the CPU."""
+    return network.conventions.to_half_pixel(positions.double().cpu(), (network.config.image_size,) * 2).double()
 
 
 def take_apart_alone(places: Tensor) -> Frames:
