@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import write_clip
 from typer.testing import CliRunner
 
+import cv2
 from mrfa.animation.animator import Animator
+from mrfa.animation.face_motion import FaceMotion
+from mrfa.animation.motion import RelativeMotion
 from mrfa.cli import app
 from mrfa.data.clips import read_clip
 from mrfa.data.files import check_writable
@@ -21,7 +23,7 @@ from mrfa.errors import InputError
 from mrfa.evaluation import evaluate as running
 from mrfa.evaluation.evaluate import evaluate, measured_frames
 from mrfa.evaluation.figures.grid import Row
-from mrfa.evaluation.methods import NetworkMethod
+from mrfa.evaluation.methods import CrossMotion, NetworkMethod
 from mrfa.evaluation.metrics import Metric, load_metrics
 from mrfa.evaluation.metrics.metric import BOTH, Better, per_frame
 from mrfa.evaluation.records import TrialRecord
@@ -51,7 +53,7 @@ def test_reconstruction_leaves_figures_table_and_sheet(people: Path, model: str,
     out, sheet = tmp_path / "out", tmp_path / "sheet.png"
     summary = evaluate(model, people, _settings(PIXELS, baselines=True), folder=out, sheet=sheet)
     assert summary == json.loads((out / "summary.json").read_text())
-    assert (summary["clips"], summary["frames"], summary["relative"]) == (3, 3 + 4 + 5, False)
+    assert (summary["clips"], summary["frames"], summary["motion"]) == (3, 3 + 4 + 5, "absolute")
     figure = summary["methods"]["result"]["L1"]
     assert figure["low"] <= figure["mean"] <= figure["high"] and figure["clips"] == 3
     rows = list(csv.DictReader((out / "clips.csv").open()))
@@ -187,7 +189,7 @@ def test_cross_identity_pairs_are_saved_and_kept(people: Path, tmp_path: Path) -
 def test_cross_identity(people: Path, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = _settings(("ARD (mediapipe)",), cross_identity=True, pairs=2, baselines=True)
     summary = evaluate(model, people, settings, folder=tmp_path / "out")
-    assert summary["relative"] and summary["protocol"] == "cross-identity" and summary["clips"] == 2
+    assert (summary["motion"], summary["start"], summary["protocol"], summary["clips"]) == ("auto", "best", "cross-identity", 2)
     assert list(summary["methods"]) == ["source", "coarse", "result"]
     assert summary["methods"]["result"]["ARD (mediapipe)"]["mean"] is None  # no faces in these clips
     seen: list[bool] = []
@@ -201,12 +203,27 @@ def test_cross_identity(people: Path, model: str, tmp_path: Path, monkeypatch: p
         evaluate(model, people, _settings(cross_identity=True))
 
 
-def test_relative_and_absolute_motion_differ(people: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_motions_and_starts_differ(people: Path, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mean = Metric("mean", "higher", BOTH, per_frame(lambda made, true: float(made.mean())))
     monkeypatch.setattr(running, "load_metrics", lambda names, needs: ([mean], []))
-    found = [evaluate(model, people, _settings(cross_identity=True, absolute=absolute, pairs=2)) for absolute in (False, True)]
-    assert [summary["relative"] for summary in found] == [True, False]
-    assert found[0]["methods"]["result"]["mean"]["mean"] != found[1]["methods"]["result"]["mean"]["mean"]
+    motions: list[dict[str, str]] = [{}, {"start": "first"}, {"motion": "absolute"}]
+    found = [evaluate(model, people, _settings(cross_identity=True, pairs=2, **motion)) for motion in motions]
+    assert len({summary["methods"]["result"]["mean"]["mean"] for summary in found}) == len(motions)
+
+
+def test_motion_between_people_is_as_by_animate(tiny_network: Network, tiny_config: Config, people: Path) -> None:
+    clip = read_clip(people / "anna_0.mp4", 64)
+    animator = Animator(tiny_network, batch_size=2)
+    frames = [animator.detect(picture) for picture in clip]
+    # At its start the driver counts as the portrait: that stands still.
+    for motion, number in ((CrossMotion("relative", "best"), 2), (CrossMotion("relative", "first"), 0)):
+        transfer = motion.transfer(animator, frames[2], clip)
+        assert isinstance(transfer, RelativeMotion)
+        torch.testing.assert_close(transfer(frames[number]).positions, frames[2].positions, atol=1e-5, rtol=0)
+        assert not torch.allclose(transfer(frames[1]).positions, frames[2].positions, atol=1e-5)
+    assert CrossMotion("absolute").transfer(animator, frames[2], clip) is None
+    named = Animator(Network(tiny_config.network))
+    assert isinstance(CrossMotion().transfer(named, named.detect(clip[0]), clip), FaceMotion)
 
 
 def test_a_network_follows_the_background_of_one_video_alone(tiny_network: Network, people: Path) -> None:
@@ -220,9 +237,9 @@ def test_a_network_follows_the_background_of_one_video_alone(tiny_network: Netwo
     asked: list[tuple[bool, bool, bool]] = []
     clip = read_clip(people / "anna_0.mp4", 64)
     animator = Recorder(tiny_network, batch_size=2)
-    for relative, driver, expected in ((False, "anna_0", (True, False)), (True, "ben_0", (False, True))):
+    for driver, expected in (("anna_0", (True, False)), ("ben_0", (False, True))):
         trial = Trial("name", people / "anna_0.mp4", people / f"{driver}.mp4")
-        made = NetworkMethod(animator, relative=relative).pictures(trial, clip[0], clip, [1, 2, 3])
+        made = NetworkMethod(animator).pictures(trial, clip[0], clip, [1, 2, 3])
         assert asked == [(coarse, *expected) for coarse in (True, False)] * 2
         assert {name: pictures.shape for name, pictures in made.items()} == dict.fromkeys(("coarse", "result"), (3, 64, 64, 3))
         asked.clear()
@@ -325,7 +342,8 @@ def test_command(people: Path, model: str, tmp_path: Path) -> None:
     assert list(written["methods"]) == ["coarse", "result"]
     assert CliRunner().invoke(app, [*arguments, "--variant", "best"]).exit_code == 2
     assert CliRunner().invoke(app, [*arguments, "--clips", "-1"]).exit_code == 2
-    assert CliRunner().invoke(app, [*arguments, "--no-absolute"]).exit_code == 2  # a switch that is off by default
+    assert CliRunner().invoke(app, [*arguments, "--no-cross-identity"]).exit_code == 2  # a switch that is off by default
+    assert CliRunner().invoke(app, [*arguments, "--motion", "wild"]).exit_code == 2
     wrong = CliRunner().invoke(app, [*arguments, "--metrics", "beauty"])
     assert isinstance(wrong.exception, InputError) and "beauty" in str(wrong.exception)
 

@@ -1,7 +1,7 @@
 """The commands `mrfa figure ...`: one thin typed function a figure."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,7 +25,7 @@ FigurePairs = Annotated[
 RowsOption = Annotated[int, typer.Option(help="How many to choose where none is given.", min=1)]
 SeedOption = Annotated[int, typer.Option(help="Other seeds choose others.", min=0)]
 CoarseOption = Annotated[bool, typer.Option("--coarse", help="Also show each network's coarse motion alone.")]
-AbsoluteOption = Annotated[bool, typer.Option("--absolute", help="Take the driver's pose, not only its motion.")]
+MotionOption = Annotated[Literal["auto", "relative", "absolute"], typer.Option(help="Of other people, as of mrfa animate.")]
 CellOption = Annotated[int, typer.Option(help="Side of each picture in pixels.", min=64, max=1024)]
 # Below this the captions of the flow figure would be cut.
 SMALLEST_LABELLED = 128
@@ -53,7 +53,7 @@ def figure_reconstruction(
     from mrfa.evaluation.methods import Compute
 
     examples = reconstruction_examples(data, clip or (), rows=rows, seed=seed)
-    columns = load_columns(models, Compute(device, precision, batch_size), relative=False)
+    columns = load_columns(models, Compute(device, precision, batch_size))
     write_image(output, draw_results(examples, columns, coarse=coarse, cell=cell))
 
 
@@ -65,7 +65,7 @@ def figure_cross_identity(
     pair: FigurePairs = None,
     rows: RowsOption = 4,
     seed: SeedOption = 0,
-    absolute: AbsoluteOption = False,
+    motion: MotionOption = "auto",
     coarse: CoarseOption = False,
     cell: CellOption = 192,
     device: DeviceOption = None,
@@ -77,10 +77,10 @@ def figure_cross_identity(
     from mrfa.data.images import write_image
     from mrfa.evaluation.figures.examples import cross_identity_examples
     from mrfa.evaluation.figures.results import draw_results, load_columns
-    from mrfa.evaluation.methods import Compute
+    from mrfa.evaluation.methods import Compute, CrossMotion
 
     examples = cross_identity_examples(data, pair or (), rows=rows, seed=seed)
-    columns = load_columns(models, Compute(device, precision, batch_size), relative=not absolute)
+    columns = load_columns(models, Compute(device, precision, batch_size), CrossMotion(motion))
     write_image(output, draw_results(examples, columns, coarse=coarse, cell=cell))
 
 
@@ -93,7 +93,7 @@ def figure_flow(
     pair: FigurePairs = None,
     rows: RowsOption = 1,
     seed: SeedOption = 0,
-    absolute: AbsoluteOption = False,
+    motion: MotionOption = "auto",
     cell: Annotated[int, typer.Option(help="Side of each picture in pixels.", min=SMALLEST_LABELLED, max=1024)] = 192,
     device: DeviceOption = None,
     precision: PrecisionOption = None,
@@ -105,12 +105,13 @@ def figure_flow(
     from mrfa.data.images import write_image
     from mrfa.evaluation.figures.examples import cross_identity_examples, reconstruction_examples
     from mrfa.evaluation.figures.flow import draw_flow
+    from mrfa.evaluation.methods import CrossMotion
 
     examples = cross_identity_examples(data, pair, rows=rows, seed=seed) if pair else []
     if clip or not pair:
         examples = reconstruction_examples(data, clip or (), rows=rows, seed=seed) + examples
     animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
-    write_image(output, draw_flow(animator, examples, absolute=absolute, cell=cell))
+    write_image(output, draw_flow(animator, examples, CrossMotion(motion), cell=cell))
 
 
 def _check_output(path: Path) -> None:

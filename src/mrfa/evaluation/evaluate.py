@@ -19,7 +19,7 @@ from mrfa.data.files import check_writable
 from mrfa.devices import pick_device
 from mrfa.errors import InputError
 from mrfa.evaluation.baselines import warped_source
-from mrfa.evaluation.methods import Compute, Method, load_method
+from mrfa.evaluation.methods import Compute, CrossMotion, Method, load_method
 from mrfa.evaluation.metrics import Frames, Metric, Needs, load_metrics
 from mrfa.evaluation.metrics.landmarks import FaceMesh, shared_face_mesh
 from mrfa.evaluation.records import TrialRecord, forget_record, read_record, write_record
@@ -112,7 +112,7 @@ def evaluate(
 def _prepare(model: str, data: Path, settings: Settings, folder: Path, compute: Compute) -> Evaluation:
     """Load the model and the metrics, choose the trials, and make the folder; see `evaluate`."""
     device = _own_device(compute.device)
-    method = load_method(model, compute._replace(device=device), relative=settings.relative)
+    method = load_method(model, compute._replace(device=device), CrossMotion(settings.motion, settings.start))
     metrics, problems = load_metrics(settings.metrics, Needs(settings.variant, settings.weights, device))
     metrics = [metric for metric in metrics if settings.protocol in metric.protocols]
     if not metrics:
@@ -131,7 +131,8 @@ def _prepare(model: str, data: Path, settings: Settings, folder: Path, compute: 
     about = {
         "protocol": settings.protocol,
         "variant": settings.variant,
-        "relative": settings.relative,
+        "motion": settings.motion if settings.cross_identity else "absolute",
+        "start": settings.start,
         "model": model,
         "version": method.version,
         "data": str(data),

@@ -2,16 +2,18 @@
 
 import hashlib
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from mrfa.animation.animator import Animator
-from mrfa.animation.motion import RelativeMotion
+from mrfa.animation.motion import Transfer
+from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.data.clips import VIDEO_SUFFIXES, read_clip
 from mrfa.data.tensors import to_pictures
 from mrfa.errors import InputError
 from mrfa.evaluation.trials import Trial
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.weights import fingerprint
 
 
@@ -21,6 +23,22 @@ class Compute(NamedTuple):
     device: str | None = None
     precision: str | None = None
     batch_size: int | None = None
+
+
+class CrossMotion(NamedTuple):
+    """What of another person's clip a portrait gets, as by `mrfa animate`: see `MotionSettings`, and `start.Start`."""
+
+    kind: MotionKind = "auto"
+    start: Literal["best", "first"] = "best"
+
+    def transfer(self, animator: Animator, source: Keypoints, clip: np.ndarray) -> Transfer | None:
+        """What moves a portrait by a clip, uint8 RGB `[T, S, S, 3]`; None: the clip's keypoints as they are."""
+        if self.kind == "absolute":
+            return None
+        settings, network, size = MotionSettings(self.kind), animator.network, animator.batch_size
+        driver = stack_keypoints(animator.detect(clip[start : start + size]) for start in range(0, len(clip), size))
+        first = settings.best_start(network, source, driver.positions) if self.start == "best" else 0
+        return settings.transfer(network, source, animator.detect(clip[first]), driver.positions)
 
 
 class Method(Protocol):
@@ -59,21 +77,21 @@ class NetworkMethod:
 
     Args:
         animator: of the network.
-        relative: add the driver's motion since its first frame to the portrait's own keypoints, otherwise take the driver's.
+        motion: of other people's clips; a clip drives its own first frame by absolute motion.
     """
 
     has_coarse = True
 
-    def __init__(self, animator: Animator, *, relative: bool) -> None:
+    def __init__(self, animator: Animator, motion: CrossMotion = CrossMotion()) -> None:  # noqa: B008 -- a tuple
         self.animator = animator
-        self.relative = relative
+        self.motion = motion
         self.size = animator.size
         self.version = f"{fingerprint(animator.network)} {animator.dtype}"
 
     def pictures(self, trial: Trial, source: np.ndarray, clip: np.ndarray, frames: list[int]) -> dict[str, np.ndarray]:
         """See `Method`."""
         encoded = self.animator.encode(source)
-        transfer = RelativeMotion(encoded.keypoints, self.animator.detect(clip[0])) if self.relative else None
+        transfer = None if trial.is_reconstruction else self.motion.transfer(self.animator, encoded.keypoints, clip)
         made: dict[str, list[np.ndarray]] = {"coarse": [], "result": []}
         for start in range(0, len(frames), self.animator.batch_size):
             driving = clip[frames[start : start + self.animator.batch_size]]
@@ -118,7 +136,7 @@ class VideoMethod:
         raise InputError(f"no result video {name}.mp4 in {self.folder}")
 
 
-def load_method(model: str, compute: Compute = Compute(), *, relative: bool) -> Method:  # noqa: B008
+def load_method(model: str, compute: Compute = Compute(), motion: CrossMotion = CrossMotion()) -> Method:  # noqa: B008
     """A model folder or the name of a bundled model, or else a folder of result videos.
 
     Raises:
@@ -127,9 +145,7 @@ def load_method(model: str, compute: Compute = Compute(), *, relative: bool) -> 
     if is_video_folder(model):
         return VideoMethod(Path(model))
     device, precision, batch_size = compute
-    return NetworkMethod(
-        Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size), relative=relative
-    )
+    return NetworkMethod(Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size), motion)
 
 
 def is_video_folder(model: str) -> bool:

@@ -12,7 +12,8 @@ class Settings(Section):
     """What is measured, and how."""
 
     cross_identity: bool = Field(False, description="Drive portraits by other people, instead of each clip by itself.")
-    absolute: bool = Field(False, description="Cross-identity by absolute motion, instead of relative.")
+    motion: Literal["auto", "relative", "absolute"] = Field("auto", description="Cross-identity: as of mrfa animate.")
+    start: Literal["best", "first"] = Field("best", description="Cross-identity: the frame that counts as the portrait's pose.")
     pairs: int = Field(50, ge=1, description="Cross-identity pairs to draw.")
     seed: int = Field(0, ge=0, description="Of the pairs.")
     clips: int = Field(0, ge=0, description="Evenly spaced clips of the folder; 0 for all.")
@@ -32,15 +33,12 @@ class Settings(Section):
         """Of the paper's two (section 4)."""
         return "cross-identity" if self.cross_identity else "reconstruction"
 
-    @property
-    def relative(self) -> bool:
-        """Whether motion is relative; self-reconstruction takes absolute motion."""
-        return self.cross_identity and not self.absolute
-
 
 class TableSettings(Settings):
     """For the paper's tables, which say the protocol themselves: as the published figures were computed."""
 
+    motion: Literal["auto", "relative", "absolute"] = Field("relative", description="Cross-identity: as of mrfa animate.")
+    start: Literal["best", "first"] = Field("first", description="Cross-identity: the frame that counts as the portrait's pose.")
     frames_per_clip: int = Field(0, ge=0, description="Evenly spaced frames a clip; 0 for all.")
     variant: Literal["standard", "paper"] = Field("paper", description="paper: as the published figures were computed.")
     baselines: bool = Field(False, description="Also measure the repeated source frame, and a warp by landmarks.")

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from mrfa.animation.animator import Animator
-from mrfa.animation.motion import RelativeMotion
 from mrfa.data.flow_colours import colour_wheel, displacement_colours
 from mrfa.data.tensors import to_pictures
 from mrfa.evaluation.figures.examples import Example, Footage, read_example
 from mrfa.evaluation.figures.grid import Cell, Row, draw_grid
+from mrfa.evaluation.methods import CrossMotion
 from mrfa.network.geometry import HALF_PIXEL, Conventions
 from mrfa.network.model import Output
 
@@ -44,7 +44,13 @@ class MotionSteps(NamedTuple):
     occlusions: list[Tensor]
 
 
-def draw_flow(animator: Animator, examples: Sequence[Example], *, absolute: bool = False, cell: int = 192) -> np.ndarray:
+def draw_flow(
+    animator: Animator,
+    examples: Sequence[Example],
+    motion: CrossMotion = CrossMotion(),  # noqa: B008
+    *,
+    cell: int = 192,
+) -> np.ndarray:
     """Three rows an example: the flow after each iteration, what each one changed, and the occlusion maps.
 
     Before them stand source and driving frame with their keypoints, the result, and what the prior makes of it; behind them the
@@ -53,7 +59,8 @@ def draw_flow(animator: Animator, examples: Sequence[Example], *, absolute: bool
 
     Args:
         animator: of the network.
-        examples: at least one. Clips driven by themselves take absolute motion, others relative motion.
+        examples: at least one.
+        motion: of other people's clips; clips driven by themselves take absolute motion.
         absolute: take absolute motion for all.
         cell: side of each picture in pixels.
 
@@ -65,29 +72,28 @@ def draw_flow(animator: Animator, examples: Sequence[Example], *, absolute: bool
     """
     rows = []
     for example in examples:
-        one_video = example.trial.is_reconstruction
-        relative = not absolute and not one_video
+        own = None if example.trial.is_reconstruction else motion
         footage = read_example(example, animator.size)
-        steps = trace_motion(animator, footage, relative=relative, one_video=one_video)
-        title = f"{example.trial.name}, frame {footage.frame}, {'relative' if relative else 'absolute'} motion"
+        steps = trace_motion(animator, footage, own)
+        title = f"{example.trial.name}, frame {footage.frame}, {own.kind if own else 'absolute'} motion"
         rows += _rows(footage, steps, title, cell)
     return draw_grid(rows, cell=cell)
 
 
-def trace_motion(animator: Animator, footage: Footage, *, relative: bool, one_video: bool = False) -> MotionSteps:
+def trace_motion(animator: Animator, footage: Footage, motion: CrossMotion | None) -> MotionSteps:
     """Animate one frame, and keep every step of its motion.
 
     Args:
         animator: of the network.
         footage: pictures at the network's size.
-        relative: add the driver's motion since its first frame to the portrait's own keypoints, otherwise take the driver's.
-        one_video: portrait and driver are one video: the background moves, too, where the network follows it.
+        motion: of another person's clip; None: it is one video with the portrait, and the background moves, too, where the
+            network follows it.
     """
     driving = footage.clip[footage.frame]
     encoded = animator.encode(footage.source)
-    transfer = RelativeMotion(encoded.keypoints, animator.detect(footage.clip[0])) if relative else None
+    transfer = None if motion is None else motion.transfer(animator, encoded.keypoints, footage.clip)
     output, coarse = (
-        animator.step(encoded, driving, transfer=transfer, same_video=one_video, coarse_only=only) for only in (False, True)
+        animator.step(encoded, driving, transfer=transfer, same_video=motion is None, coarse_only=only) for only in (False, True)
     )
     refined = animator.network.refinement is not None
     conventions = animator.network.conventions

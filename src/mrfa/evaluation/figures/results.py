@@ -8,7 +8,7 @@ import numpy as np
 
 from mrfa.evaluation.figures.examples import Example, read_example
 from mrfa.evaluation.figures.grid import Row, draw_grid
-from mrfa.evaluation.methods import Compute, Method, load_method, model_label
+from mrfa.evaluation.methods import Compute, CrossMotion, Method, load_method, model_label
 
 
 class Column(NamedTuple):
@@ -18,13 +18,17 @@ class Column(NamedTuple):
     method: Method
 
 
-def load_columns(models: Sequence[str], compute: Compute = Compute(), *, relative: bool) -> list[Column]:  # noqa: B008
+def load_columns(
+    models: Sequence[str],
+    compute: Compute = Compute(),  # noqa: B008
+    motion: CrossMotion = CrossMotion(),  # noqa: B008
+) -> list[Column]:
     """Methods from `[LABEL=]MODEL`, see `load_method`; without a label a method is called as its folder, see `model_label`.
 
     Args:
         models: one or more.
         compute: how networks compute.
-        relative: of the networks' motion.
+        motion: of the networks, where another person drives.
 
     Raises:
         InputError: there is no such model.
@@ -34,7 +38,7 @@ def load_columns(models: Sequence[str], compute: Compute = Compute(), *, relativ
         label, equals, model = text.partition("=")
         if not equals or Path(text).exists():
             label, model = model_label(text), text
-        columns.append(Column(label, load_method(model, compute, relative=relative)))
+        columns.append(Column(label, load_method(model, compute, motion)))
     return columns
 
 
