@@ -60,11 +60,14 @@ TINY_DETECTORS: dict[str, dict[str, object]] = {
 
 def tiny_preset(name: str, **settings: object) -> Config:
     """A preset's structure and settings at 64x64 with a few channels; settings as `training__steps=2`."""
-    kind = load_config(name).network.detector.kind
+    preset = load_config(name).network.detector
+    detector = TINY_DETECTORS[preset.kind]
+    if preset.kind == "affine" and preset.layout == "landmarks":
+        detector = detector | {"keypoints": TINY["network.detector.keypoints"], "layout": "landmarks"}
     shrunk = {key: value for key, value in TINY.items() if ".detector." not in key}
     changes = {key.replace("__", "."): value for key, value in settings.items()}
     embedding = {"network.correlation.embedding_size": 16}
-    return load_config(name, {**shrunk, **embedding, "network.detector": TINY_DETECTORS[kind], **changes})
+    return load_config(name, {**shrunk, **embedding, "network.detector": detector, **changes})
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -25,6 +25,8 @@ def test_every_preset_loads_and_survives_a_round_trip(name: str, tmp_path: Path)
         ("network.detector.kind=rigid", "network.detector: kind must be one of affine, thin_plate, transformer"),
         ("network.detector.residual_levels=6", "residual_levels is 6: 4 blocks have 5 sizes"),
         ("network.motion=non_prior", "no affine maps to correct: set detector.pose_width to 0"),
+        ("network.detector.layout=free", "guidance draws .* say so by network.detector.layout: landmarks"),
+        ("network.detector={kind: transformer}", "guidance draws"),
         ("network.correlation.pyramid_levels=6", "multiples of 1024, got 256x256"),
         ("network.motion=none", "network.motion"),
         ("nonsense", "KEY=VALUE"),
@@ -89,7 +91,7 @@ def test_files_inherit_from_presets_and_from_files(tmp_path: Path) -> None:
 
 
 def test_a_detector_of_another_kind_inherits_nothing(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("extends: small\nnetwork: {detector: {kind: transformer, keypoints: 30}}")
+    (tmp_path / "mine.yaml").write_text("extends: paper-affine\nnetwork: {detector: {kind: transformer, keypoints: 30}}")
     assert load_config(tmp_path / "mine.yaml").network.detector.kind == "transformer"
 
 

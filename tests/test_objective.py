@@ -27,7 +27,7 @@ BARE = {"image": "pyramid", "equivariance_weight": 0, "affine_equivariance_weigh
 
 def _pair(count: int = 2, size: int = 64) -> Pair:
     images, groups = torch.rand(2, count, 3, size, size), torch.rand(2, count, GROUPS, 2) - 0.5
-    return Pair(images[0], images[1], groups[0], groups[1], torch.ones(count, dtype=torch.bool))
+    return Pair(images[0], images[1], images[1], groups[0], groups[1], torch.ones(count, dtype=torch.bool))
 
 
 def _all(network: Network, config: ObjectiveConfig, pair: Pair, step: int = 0) -> Losses:
@@ -58,7 +58,8 @@ def test_the_detector_sees_the_transformed_driving_picture() -> None:
     positions = (torch.rand(2, 4, 3, 2) - 0.5) * 0.8
     spots = [HALF_PIXEL.heatmaps(each, (64, 64), 0.004) for each in positions]
     network: Any = _CountingNetwork()
-    pair = Pair(spots[0], spots[1], torch.zeros(4, GROUPS, 2), torch.zeros(4, GROUPS, 2), torch.zeros(4, dtype=torch.bool))
+    groups = torch.zeros(4, GROUPS, 2)
+    pair = Pair(spots[0], spots[1], spots[1], groups, groups, torch.zeros(4, dtype=torch.bool))
     outputs = detector_passes(network, pair, ObjectiveConfig(image="pyramid"))
     assert outputs.transform is not None and outputs.transformed is not None and len(network.seen) == 2
     assert (network.seen[1] - pair.driving).abs().max() > 0.1

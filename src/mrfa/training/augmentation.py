@@ -17,13 +17,15 @@ class Pair(NamedTuple):
     """An augmented batch of pairs.
 
     Attributes:
-        source, driving: `[B, 3, H, W]` in [0, 1].
+        source, driving: `[B, 3, H, W]` in [0, 1], as the network sees them.
+        target: the picture to generate: the driving picture.
         source_groups, driving_groups: `[B, G, 2]` half-pixel normalised landmark groups.
         found: `[B]` bool, whether the groups are to be believed.
     """
 
     source: Tensor
     driving: Tensor
+    target: Tensor
     source_groups: Tensor
     driving_groups: Tensor
     found: Tensor
@@ -48,14 +50,16 @@ def augment(batch: PairBatch, config: AugmentationConfig) -> Pair:
         images, groups = _move(images, groups, config)
     images = _colours(images, config)
     found = batch["found"] & (groups.abs().amax(dim=(1, 2, 3)) < 1.2)
-    return Pair(images[:, 0], images[:, 1], groups[:, 0], groups[:, 1], found)
+    return Pair(images[:, 0], images[:, 1], images[:, 1], groups[:, 0], groups[:, 1], found)
 
 
 def plain(batch: PairBatch) -> Pair:
     """The pair as it is, as float images."""
+    source, driving = (batch[name].float() / 255 for name in ("source", "driving"))
     return Pair(
-        batch["source"].float() / 255,
-        batch["driving"].float() / 255,
+        source,
+        driving,
+        driving,
         batch["source_groups"].float(),
         batch["driving_groups"].float(),
         batch["found"],

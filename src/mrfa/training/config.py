@@ -119,6 +119,17 @@ class Config(Section):
         self.network.check_image_size(self.training.image_size, self.training.image_size)
         return self
 
+    @model_validator(mode="after")
+    def _guided_keypoints_have_names(self) -> "Config":
+        detector = self.network.detector
+        named = detector.kind == "affine" and detector.layout == "landmarks"
+        if self.training.objective.guidance.weight and not named:
+            raise ValueError(
+                "training.objective.guidance draws the first keypoints to facial landmarks: "
+                "say so by network.detector.layout: landmarks (of a detector of kind affine), or set its weight to 0"
+            )
+        return self
+
 
 def load_config(name: str | Path, overrides: dict[str, Any] | None = None) -> Config:
     """Read a configuration.

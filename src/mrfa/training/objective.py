@@ -60,13 +60,13 @@ class Objective(nn.Module):
         """Losses on the generated picture and on the warped source."""
         config, size = self.config, _size(pair)
         weight = region_weights(pair.driving_groups, pair.found, size, config.guidance.region_weight)
-        parts = {"image": config.image_weight * self._image(output.image, pair.driving, weight)}
+        parts = {"image": config.image_weight * self._image(output.image, pair.target, weight)}
         if config.sharpness_weight:
             face = face_weights(pair.driving_groups, pair.found, size, 0.0)
-            short = sharpness_loss(output.image, pair.driving, face, config.sharpness_share)
+            short = sharpness_loss(output.image, pair.target, face, config.sharpness_share)
             parts["sharpness"] = config.sharpness_weight * short
         if config.coarse_image_weight:
-            warp = warp_loss(output, pair.source, pair.driving, weight, outputs.conventions)
+            warp = warp_loss(output, pair.source, pair.target, weight, outputs.conventions)
             parts["warp"] = config.coarse_image_weight * warp
         return parts
 

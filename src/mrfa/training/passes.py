@@ -28,7 +28,7 @@ class StepOutputs(NamedTuple):
         transformed: keypoints of the transformed driving picture.
         background_back: affine map of the background of the exchanged pair, `[B, 3, 3]`.
         found: positions that the detector, held still, finds on the generated picture, `[B, K, 2]`.
-        judgement: of the discriminator on the generated and the driving picture.
+        judgement: of the discriminator on the generated picture and its target.
     """
 
     pair: Pair
@@ -74,7 +74,7 @@ def all_passes(network: Network, discriminator: PatchDiscriminator | None, pair:
         transformed=transformed,
         background_back=back,
         found=frozen_keypoints(network.detector, output.image) if config.consistency_weight else None,
-        judgement=None if discriminator is None else discriminator.judge(output.image, pair.driving),
+        judgement=None if discriminator is None else discriminator.judge(output.image, pair.target),
     )
 
 
