@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save_file
+from torch import Tensor
 
 from mrfa.data.guidance import GROUPS
+from mrfa.efficientnet import BLOCKS
 from mrfa.network.model import Network
 from mrfa.training.config import Config, load_config
 
@@ -140,4 +142,33 @@ def packed_file(path: Path, videos: dict[str, Path], *, frames: int = 6, **metad
         tensors[f"found/{name}"] = np.ones(frames, bool)
     identities = json.dumps({name: name.rpartition("_")[0] for name in videos})
     save_file(tensors, path, metadata={"format": "2", "size": "64", "identities": identities} | metadata)
+    return path
+
+
+def _norm(name: str, width: int) -> dict[str, Tensor]:
+    shifts = {key: torch.randn(width) * 0.2 for key in ("bias", "running_mean")}
+    scales = {key: torch.rand(width) + 0.5 for key in ("weight", "running_var")}
+    return {f"{name}.{key}": value for key, value in (shifts | scales).items()}
+
+
+@pytest.fixture(scope="session")
+def efficientnet_weights() -> dict[str, Tensor]:
+    """Random weights of the names and shapes of EfficientNet-lite0's package."""
+    torch.manual_seed(0)
+    state = {"_conv_stem.weight": torch.randn(32, 3, 3, 3) * 0.2} | _norm("_bn0", 32)
+    for number, block in enumerate(BLOCKS):
+        name, inner = f"_blocks.{number}.", block.width * block.widening
+        if block.widening > 1:
+            state[f"{name}_expand_conv.weight"] = torch.randn(inner, block.width, 1, 1) * block.width**-0.5
+            state |= _norm(f"{name}_bn0", inner)
+        state[f"{name}_depthwise_conv.weight"] = torch.randn(inner, 1, block.kernel, block.kernel) / block.kernel
+        state[f"{name}_project_conv.weight"] = torch.randn(block.out, inner, 1, 1) * inner**-0.5
+        state |= _norm(f"{name}_bn1", inner) | _norm(f"{name}_bn2", block.out)
+    return state
+
+
+@pytest.fixture(scope="session")
+def efficientnet_file(efficientnet_weights: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("efficientnet") / "lite0.pth"
+    torch.save(efficientnet_weights, path)
     return path

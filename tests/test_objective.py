@@ -102,6 +102,7 @@ def test_paper_objective_has_no_extras(vgg_file: Path, tiny_network: Network) ->
     ("key", "others"),
     [
         ("image_weight", {}),
+        ("perceptual_weight", {}),
         ("coarse_image_weight", {}),
         ("consistency_weight", {}),
         ("sharpness_weight", {}),
@@ -114,13 +115,14 @@ def test_paper_objective_has_no_extras(vgg_file: Path, tiny_network: Network) ->
         ("adversarial.feature_weight", {"adversarial.warmup_steps": 0, "adversarial.weight": 1e-9}),
     ],
 )
-def test_each_weight_scales_its_part(key: str, others: dict[str, float], tiny_network: Network) -> None:
+def test_each_weight_scales_its_part(key: str, others: dict[str, float], tiny_network: Network, efficientnet_file: Path) -> None:
     """And each loss that is asked for is there and reaches the network."""
     pair = _pair()
 
     def losses(weight: float) -> Losses:
         torch.manual_seed(0)
-        return _all(tiny_network, _config(**_nested({"image_weight": 1e-9} | others | {key: weight})), pair)
+        settings = {"image_weight": 1e-9, "efficientnet_weights": str(efficientnet_file)} | others | {key: weight}
+        return _all(tiny_network, _config(**_nested(settings)), pair)
 
     once, thrice = losses(1), losses(3)
     ratios = {name: float(thrice.parts[name].detach() / once.parts[name].detach()) for name in once.parts}
@@ -131,7 +133,7 @@ def test_each_weight_scales_its_part(key: str, others: dict[str, float], tiny_ne
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in tiny_network.parameters())
 
 
-def _nested(dotted: dict[str, float]) -> dict[str, Any]:
+def _nested(dotted: dict[str, Any]) -> dict[str, Any]:
     """`{"a.b": 1}` to `{"a": {"b": 1}}`."""
     nested: dict[str, Any] = {}
     for key, value in dotted.items():

@@ -38,6 +38,8 @@ class ObjectiveConfig(Section):
     )
     vgg_weights: str | None = Field(None, description="VGG-19 weights in torchvision's format; None: torch.hub")
     image_weight: float = 10.0
+    perceptual_weight: float = Field(0.0, ge=0, description="of EfficientNet-lite0's features, beside the image loss")
+    efficientnet_weights: str | None = Field(None, description="its weights file; None: that of the installed package")
     pixel_weight: float = Field(1.0, ge=0, description="of the pyramid loss's plain L1, beside its bands")
     sharpness_weight: float = Field(0.0, ge=0, description="loss on what the face lacks of the true picture's sharpness")
     sharpness_share: float = Field(0.8, gt=0, le=1, description="of the true Laplacian energy, with which that loss is content")

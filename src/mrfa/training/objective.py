@@ -13,7 +13,7 @@ from mrfa.training.losses.adversarial import Judgement, discriminator_loss, feat
 from mrfa.training.losses.equivariance import affine_equivariance_loss, background_loss, equivariance_loss
 from mrfa.training.losses.image import pyramid_loss, sharpness_loss, warp_loss
 from mrfa.training.losses.keypoints import consistency_loss, guidance_loss, opening_loss, surround_loss
-from mrfa.training.losses.perceptual import load_perceptual_loss
+from mrfa.training.losses.perceptual import load_efficientnet_loss, load_perceptual_loss
 from mrfa.training.losses.regions import face_weights, region_weights
 from mrfa.training.passes import StepOutputs
 
@@ -32,6 +32,7 @@ class Objective(nn.Module):
         super().__init__()
         self.config = config
         self.perceptual = load_perceptual_loss(config.vgg_weights) if config.image == "perceptual" else None
+        self.efficientnet = load_efficientnet_loss(config.efficientnet_weights) if config.perceptual_weight else None
         self._pyramid_loss = pyramid_loss
 
     def compile_image_loss(self) -> None:
@@ -61,6 +62,8 @@ class Objective(nn.Module):
         config, size = self.config, _size(pair)
         weight = region_weights(pair.driving_groups, pair.found, size, config.guidance.region_weight)
         parts = {"image": config.image_weight * self._image(output.image, pair.target, weight)}
+        if self.efficientnet is not None:
+            parts["perceptual"] = config.perceptual_weight * self.efficientnet(output.image, pair.target)
         if config.sharpness_weight:
             face = face_weights(pair.driving_groups, pair.found, size, 0.0)
             short = sharpness_loss(output.image, pair.target, face, config.sharpness_share)
