@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import write_clip
 from typer.testing import CliRunner
 
-import cv2
 from mrfa.animation.animator import Animator
 from mrfa.animation.face_motion import FaceMotion
 from mrfa.animation.motion import RelativeMotion
