@@ -23,6 +23,7 @@ from mrfa.cli import main
 from mrfa.data.images import read_image, write_image
 from mrfa.data.video import Frame, VideoReader, VideoWriter
 from mrfa.errors import InputError
+from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network
 from mrfa.training.config import Config
 from mrfa.weights import save_model
@@ -134,7 +135,7 @@ def test_job_is_the_animator_frame_by_frame(
         ASTRONAUT, clip, output, model=model, start="first", on_progress=lambda *state: seen.append(state), **options
     )
     assert result == job.JobResult(7, [])
-    reading = [("reading the motion", i, 7) for i in (2, 4, 6, 7)] if options.get("motion") != "absolute" else []
+    reading = [("reading the motion", i, 7) for i in (2, 4, 6, 7)]
     assert seen == [("finding the face", i, 7) for i in range(1, 8)] + reading + [("animating", i, 7) for i in range(1, 8)]
 
     animator = Animator.from_pretrained(model)
@@ -179,32 +180,51 @@ def test_the_portraits_face_is_found_before_the_driver_is_decoded(model: Path, c
     assert seen == []
 
 
-def test_memory_does_not_grow_with_the_drivers_length(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However slowly pictures are written, no more than a batch of frames waits."""
-    made, written, most = 0, 0, 0
-    frame = np.zeros((64, 64, 3), np.uint8)
+def test_pictures_do_not_pile_up_with_the_drivers_length(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the driver no more than a batch of pictures waits to be looked at; panels wait for nothing."""
+    made, looked_at, most = 0, 0, 0
+    detect, frame = Animator.detect, np.zeros((64, 64, 3), np.uint8)
 
     def crop(*arguments: object) -> np.ndarray:
         nonlocal made, most
         made += 1
-        most = max(most, made - written)
+        most = max(most, made - looked_at)
         return frame
 
+    def look(self: Animator, images: Any) -> Keypoints:
+        nonlocal looked_at
+        looked_at += len(images)
+        return detect(self, images)
+
     def write(*arguments: object) -> None:
-        nonlocal written
-        written += 1
+        nonlocal looked_at
+        looked_at += 1
 
     path = tmp_path / "driving.mp4"
     with VideoWriter(path, width=64, height=64, time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
         for number in range(20):
             writer.write(frame, number, 1)
     monkeypatch.setattr(driver, "crop_image", crop)
+    monkeypatch.setattr(Animator, "detect", look)
     monkeypatch.setattr(job.VideoWriter, "write", write)
     monkeypatch.setattr(job.VideoWriter, "_finish", lambda self: None)
     animator = Animator.from_pretrained(model, batch_size=3)
-    options = {"source_crop": "none", "driving_crop": "none", "motion": "absolute"}
+    options = {"source_crop": "none", "driving_crop": "none", "compare": True}
     animate_file(ASTRONAUT, path, tmp_path / "out.mp4", model=animator, **options)  # type: ignore[arg-type]
-    assert (made, written, most) == (20, 20, 3)
+    assert (made, looked_at, most) == (40, 40, 3)
+
+
+@pytest.mark.parametrize(("compare", "times"), [(False, 2), (True, 3)])
+def test_how_often_a_driver_is_read(
+    compare: bool, times: int, model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for the crop, once for the motion, and once more where it is shown; its faces are followed once."""
+    calls: list[str] = []
+    read, follow = VideoReader.__iter__, driver.FaceWatch.__call__
+    monkeypatch.setattr(VideoReader, "__iter__", lambda self: (calls.append("read"), read(self))[1])
+    monkeypatch.setattr(driver.FaceWatch, "__call__", lambda self, image: (calls.append("follow"), follow(self, image))[1])
+    animate_file(ASTRONAUT, clip, tmp_path / "out.mp4", model=model, compare=compare)
+    assert calls.count("read") == times and calls.count("follow") == 7
 
 
 def test_of_a_long_driver_some_frames_are_studied_and_any_can_be_the_start(
@@ -212,17 +232,26 @@ def test_of_a_long_driver_some_frames_are_studied_and_any_can_be_the_start(
 ) -> None:
     monkeypatch.setattr(start, "MOST_SAMPLES", 3)
     animator = Animator.from_pretrained(model, batch_size=2)
-    video = driver.open_driver(clip, "none")
-    video.prepare(animator, None)
-    every = [animator.detect(frame.driving) for frame in video.frames(64, 0)]
-    chosen = {"first": 0, "5": 5, "0.0": 0, "best": 4, f"{float(list(VideoReader(clip))[3].pts * video.time_base):.6f}s": 3}
-    for text, number in chosen.items():
+    track = driver.open_driver(clip, "none").read(animator)
+    sixth = track.keypoints.part(slice(6, 7))
+    third = f"{float(track.pts[3] * track.time_base):.6f}s"
+    for text, number in {"first": 0, "5": 5, "0.0": 0, "best": 6, third: 3}.items():
+        study = start.study_track(track, animator.network, sixth, MotionSettings("relative"), start.parse_start(text), name=clip)
+        assert torch.equal(study.initial.positions, track.keypoints.positions[number : number + 1])
+        assert torch.equal(study.clip, track.keypoints.positions[[0, 3, 6]])
+
+
+def test_frames_without_a_face_are_neither_studied_nor_the_start(model: Path, clip: Path) -> None:
+    animator = Animator.from_pretrained(model)
+    track = driver.open_driver(clip, "none").read(animator)._replace(trust=[0.0, 1.0, 0.5, 0.0, 1.0, 1.0, 1.0])
+    fourth = track.keypoints.part(slice(3, 4))
+    initial = {}
+    for text in ("first", "2", "best"):
         begin = start.parse_start(text)
-        study = start.study_driver(video, animator, every[4], MotionSettings("relative"), begin, name=clip)
-        torch.testing.assert_close(study.initial.positions, every[number].positions, atol=1e-5, rtol=0)
-        assert [
-            int((position - torch.cat([x.positions for x in every])).abs().sum((1, 2)).argmin()) for position in study.clip
-        ] == [0, 4]
+        study = start.study_track(track, animator.network, fourth, MotionSettings("relative"), begin, name=clip)
+        assert torch.equal(study.clip, track.keypoints.positions[[1, 4, 5, 6]])
+        initial[text] = int((track.keypoints.positions - study.initial.positions).abs().sum((1, 2)).argmin())
+    assert initial["first"] == 1 and initial["2"] == 4 and initial["best"] in (1, 4, 5, 6)
 
 
 def test_options_of_device_precision_and_batch_size(

@@ -116,7 +116,7 @@ class Animator:
             ValueError: no pictures as above.
         """
         if isinstance(images, (list, tuple)) and any(isinstance(image, Keypoints) for image in images):
-            return stack_keypoints(self._moved(x) if isinstance(x, Keypoints) else self.detect(x) for x in images)
+            return stack_keypoints(x.to(self.device) if isinstance(x, Keypoints) else self.detect(x) for x in images)
         batch = as_batch(cast(Pictures, images), self.size, self.device)
         with torch.inference_mode(), self._autocast():
             return self._detect(batch)
@@ -151,7 +151,7 @@ class Animator:
             if same_video:
                 raise ValueError("how the background moves is seen in pictures: give these, not keypoints")
             check_kind(driving, source.keypoints)
-            images, found = None, self._moved(driving)
+            images, found = None, driving.to(self.device)
         else:
             images = as_batch(driving, self.size, self.device)
             found = self.detect(images)
@@ -228,7 +228,7 @@ class Animator:
             raise ValueError("initial is where relative motion begins: leave it out with motion='absolute'")
         if initial is not None:
             check_kind(initial, source.keypoints)
-            initial = self._moved(initial)
+            initial = initial.to(self.device)
         remaining = iter(frames)
         first = next(remaining, None)
         if first is not None:
@@ -255,10 +255,6 @@ class Animator:
                 transfer = settings.transfer(self.network, source.keypoints, driving if initial is None else initial)
             image = self.step(source, driving, transfer=transfer).image
             yield image.unflatten(0, (-1, len(batch))).transpose(0, 1)
-
-    def _moved(self, keypoints: Keypoints) -> Keypoints:
-        positions, affine = keypoints
-        return Keypoints(positions.to(self.device), None if affine is None else affine.to(self.device))
 
     def _autocast(self) -> torch.autocast:
         half = self.dtype != torch.float32

@@ -1,11 +1,12 @@
 """What drives a portrait: a video or a folder of pictures, or a motion template.
 
-Where the face is to be found in a driver of pictures, it is read twice: once for a crop that is stable over the clip, once to
-animate.
+A driver is read before it animates, and of each frame no more than its keypoints is kept. Where the face is to be found in its
+pictures, they are read twice: once for a crop that is stable over the clip, once for the keypoints.
 """
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,11 +23,11 @@ from mrfa.animation.crop import (
     whole_picture,
 )
 from mrfa.animation.template import SUFFIX, MotionTemplate
-from mrfa.animation.tracking import FaceWatch, Seen, Spans, trusted
+from mrfa.animation.tracking import FaceWatch, Held, Seen, Spans, trusted
 from mrfa.data.video import VideoReader, open_frames
 from mrfa.errors import InputError
 from mrfa.faces.finder import FaceFinder
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 
 # Called with the stage ("finding the face", "animating", ...), the frames done, and their number where it is known.
 Progress = Callable[[str, int, int | None], None]
@@ -34,22 +35,29 @@ Progress = Callable[[str, int, int | None], None]
 DEFAULT_RATE = Fraction(25)
 
 
-class DrivingFrame(NamedTuple):
-    """One driving frame.
+class MotionTrack(NamedTuple):
+    """What a driver does in T frames: all that drives a portrait, about 1 kB a frame.
 
     Attributes:
-        driving: what enters the animator: a square picture uint8 RGB `[size, size, 3]`, or keypoints `[1, K, 2]`.
-        pts: when it is shown, in units of the driver's `time_base`.
-        duration: how long, in the same unit, where the driver says so.
-        panel: its picture for a comparison, uint8 RGB `[h, h, 3]`.
-        trust: how far its motion is to be believed, in [0, 1]; see `mrfa.animation.tracking`.
+        keypoints: positions float32 `[T, K, 2]`, on the CPU; where there was no face to rely on, the last good ones.
+        trust: of each frame, how far its own face is shown, in [0, 1]; see `mrfa.animation.tracking`.
+        pts: when each is shown, in units of `time_base`.
+        durations: how long, in the same unit, or None where the driver does not say.
+        time_base: seconds a unit.
+        rate: mean frames a second.
     """
 
-    driving: np.ndarray | Keypoints
-    pts: int
-    duration: int | None
-    panel: np.ndarray | None
-    trust: float = 1.0
+    keypoints: Keypoints
+    trust: list[float]
+    pts: list[int]
+    durations: list[int | None]
+    time_base: Fraction
+    rate: Fraction
+
+    @property
+    def length(self) -> int:
+        """Number of frames."""
+        return len(self.pts)
 
 
 class VideoDriver:
@@ -67,58 +75,84 @@ class VideoDriver:
         self._path, self._crop, self._option = path, crop, option
         self._held, self._moved = Spans(), Spans()
         self._reader = open_frames(path)
-        self._box: CropBox | None = None
-        self._first, self._turn = 0, 0
-        self._initial: np.ndarray | None = None
-        self.total: int | None = self._reader.frame_count_estimate
-        self.time_base = self._reader.time_base
-        self.rate = self._reader.average_rate or DEFAULT_RATE
+        self._crops: list[CropBox] = []
+        self._turn = 0
         with_audio = isinstance(self._reader, VideoReader) and self._reader.has_audio
         self.audio_from: Path | None = path if with_audio else None
 
-    def prepare(self, animator: Animator, on_progress: Progress | None) -> None:
-        """Find the crop."""
+    def read(self, animator: Animator, on_progress: Progress | None = None) -> MotionTrack:
+        """Find the keypoints of every frame.
+
+        Raises:
+            InputError: no face in it, no frames, or the crop lies outside.
+        """
+        place = self._place(on_progress)
+        hold = Held()
+        found: list[Keypoints] = []
+        trusts: list[float] = []
+        pts: list[int] = []
+        durations: list[int | None] = []
+        frames = self._trusted(place, animator.size)
+        while batch := list(islice(frames, animator.batch_size)):
+            keypoints = hold(animator.detect([frame.picture for frame, _ in batch]), (trust for _, trust in batch))
+            found.append(keypoints.to("cpu"))
+            for frame, trust in batch:
+                trusts.append(trust)
+                pts.append(frame.pts)
+                durations.append(frame.duration)
+            if on_progress is not None:
+                on_progress("reading the motion", len(pts), place.frames)
+        if not found:
+            raise InputError(f"{self._path} holds no frames that can be read")
+        rate = self._reader.average_rate or DEFAULT_RATE
+        return MotionTrack(stack_keypoints(found), trusts, pts, durations, self._reader.time_base, rate)
+
+    def panels(self, height: int) -> Iterator[np.ndarray]:
+        """For a comparison, the face of every frame that was read, uint8 RGB `[height, height, 3]`; none where that is 0."""
+        if height:
+            for frame, crop in zip(self._reader, self._crops, strict=False):
+                yield crop_image(frame.image, crop, height)
+
+    def _place(self, on_progress: Progress | None) -> "_Place":
+        """Where the face is."""
+        reader = self._reader
         if self._crop == "none":
-            self._box = whole_picture(self._reader.width, self._reader.height)
-        elif self._crop == "auto":
-            estimate, count = self.total, 0
+            return _Place(whole_picture(reader.width, reader.height), reader.frame_count_estimate)
+        if self._crop != "auto":
+            box = check_inside(self._crop, reader.width, reader.height, self._path, self._option)
+            return _Place(box, reader.frame_count_estimate)
+        count = 0
 
-            def on_frame(done: int) -> None:
-                nonlocal count
-                count = done
-                if on_progress is not None:
-                    on_progress("finding the face", done, estimate)
+        def on_frame(done: int) -> None:
+            nonlocal count
+            count = done
+            if on_progress is not None:
+                on_progress("finding the face", done, reader.frame_count_estimate)
 
-            face = find_clip_face(self._reader, on_frame=on_frame, option=self._option)
-            self._box, self._first, self._turn = face.crop, face.first, face.turn
-            self._initial = crop_image(face.image, face.crop, animator.size)
-            self.total = count
-        else:
-            self._box = check_inside(self._crop, self._reader.width, self._reader.height, self._path, self._option)
+        face = find_clip_face(reader, on_frame=on_frame, option=self._option)
+        self._turn = face.turn
+        return _Place(face.crop, count, face.first, face.image)
 
-    def frames(self, size: int, panel_height: int) -> Iterator[DrivingFrame]:
-        """Every frame at `size`, and for a comparison at `panel_height` where that is not 0."""
-        self._held, self._moved = Spans(), Spans()  # the driver may be read more than once
-        frames = self._watched(size, panel_height)
+    def _trusted(self, place: "_Place", size: int) -> Iterator[tuple["_Frame", float]]:
+        """Every frame's square at `size`, and how far it is to be believed."""
+        frames = self._watched(place, size)
         for frame, trust in trusted(frames) if self._crop == "auto" else ((frame, 1.0) for frame, _ in frames):
-            self._held.add(frame.pts * self.time_base, trust == 0)
-            yield frame._replace(trust=trust)
+            self._held.add(frame.pts * self._reader.time_base, trust == 0)
+            yield frame, trust
 
-    def _watched(self, size: int, panel_height: int) -> Iterator[tuple[DrivingFrame, bool]]:
-        """Every frame, and whether its face is good, where a face was looked for at all."""
-        assert self._box is not None, "prepare() comes first"
-        watch = FaceWatch(FaceFinder(tracking=True), self._box) if self._crop == "auto" else None
+    def _watched(self, place: "_Place", size: int) -> Iterator[tuple["_Frame", bool]]:
+        """Every frame's square, and whether its face is good, where a face was looked for at all."""
+        watch = FaceWatch(FaceFinder(tracking=True), place.crop) if self._crop == "auto" else None
         for number, (image, pts, duration) in enumerate(self._reader):
-            # Relative motion starts from the first driving frame. Where that is black or a title, the driver is taken to
-            # wait in the pose in which its face appears.
-            waiting = self._initial if number < self._first else None
-            seen = Seen(self._box, True, False) if watch is None or waiting is not None else watch(image)
-            self._moved.add(pts * self.time_base, seen.moved)
-            panel = crop_image(image, seen.crop, panel_height) if panel_height else None
-            yield (
-                DrivingFrame(crop_image(image, seen.crop, size) if waiting is None else waiting, pts, duration, panel),
-                seen.good,
-            )
+            seen = Seen(place.crop, True, False)
+            if place.shown is not None and number < place.first:
+                # Where a driver begins black or with a title, it is taken to wait in the pose in which its face appears.
+                image = place.shown
+            elif watch is not None:
+                seen = watch(image)
+            self._crops.append(seen.crop)
+            self._moved.add(pts * self._reader.time_base, seen.moved)
+            yield _Frame(crop_image(image, seen.crop, size), pts, duration), seen.good
 
     def warnings(self) -> list[str]:
         """What the user should know, after all frames were read."""
@@ -143,18 +177,21 @@ class TemplateDriver:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._template = MotionTemplate.load(path)
-        self.total: int | None = len(self._template)
-        self.time_base, self.rate = self._template.time_base, self._template.rate
 
-    def prepare(self, animator: Animator, on_progress: Progress | None) -> None:
-        """Check that the template fits the model."""
-        self._template.check_detector(animator.fingerprint, self._path)
+    def read(self, animator: Animator, on_progress: Progress | None = None) -> MotionTrack:
+        """The keypoints of every frame.
 
-    def frames(self, size: int, panel_height: int) -> Iterator[DrivingFrame]:
-        """The keypoints of every frame."""
+        Raises:
+            InputError: the template does not fit the model.
+        """
         template = self._template
-        for keypoints, pts, duration in zip(template, template.pts, template.durations, strict=True):
-            yield DrivingFrame(keypoints, pts, duration, None)
+        template.check_detector(animator.fingerprint, self._path)
+        keypoints, trust = Keypoints(template.positions, template.affine), [1.0] * len(template)
+        return MotionTrack(keypoints, trust, template.pts, template.durations, template.time_base, template.rate)
+
+    def panels(self, height: int) -> Iterator[np.ndarray]:
+        """None: a template has no pictures."""
+        return iter(())
 
     def warnings(self) -> list[str]:
         """Nothing: a template is whole, or it is not read."""
@@ -172,3 +209,25 @@ def open_driver(path: Path, crop: Crop, option: str = "--driving-crop") -> Video
     if crop != "auto":
         raise InputError(f"{path} is a motion template, which holds no picture: leave the driving crop out")
     return TemplateDriver(path)
+
+
+class _Place(NamedTuple):
+    """Where a driver's face is.
+
+    Attributes:
+        crop: for the whole clip.
+        frames: their number, where it is known.
+        first: number of the first frame that shows the face well.
+        shown: that frame, where a face was looked for.
+    """
+
+    crop: CropBox
+    frames: int | None
+    first: int = 0
+    shown: np.ndarray | None = None
+
+
+class _Frame(NamedTuple):
+    picture: np.ndarray
+    pts: int
+    duration: int | None

@@ -1,6 +1,5 @@
 """From a driver to its motion template: what `mrfa motion extract` does."""
 
-from itertools import islice
 from pathlib import Path
 
 from mrfa.animation.animator import Animator
@@ -8,10 +7,8 @@ from mrfa.animation.crop import Crop, parse_crop
 from mrfa.animation.driver import Progress, VideoDriver
 from mrfa.animation.job import JobResult
 from mrfa.animation.template import SUFFIX, MotionTemplate
-from mrfa.animation.tracking import Held
 from mrfa.data.files import check_output
 from mrfa.errors import InputError
-from mrfa.network.keypoints import Keypoints, stack_keypoints
 
 
 def extract_motion(
@@ -40,27 +37,8 @@ def extract_motion(
         raise InputError(f"{driving} is a template by its name: give a video or a folder of pictures")
     driver = VideoDriver(driving, parse_crop(driving_crop), "--crop")
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
-    driver.prepare(animator, on_progress)
-    found: list[Keypoints] = []
-    pts: list[int] = []
-    durations: list[int | None] = []
-    hold = Held()
-    frames = driver.frames(animator.size, 0)
-    while batch := list(islice(frames, animator.batch_size)):
-        keypoints = animator.detect([frame.driving for frame in batch])
-        keypoints = hold(keypoints, (frame.trust for frame in batch))
-        affine = None if keypoints.affine is None else keypoints.affine.float().cpu()
-        found.append(Keypoints(keypoints.positions.float().cpu(), affine))
-        for frame in batch:
-            pts.append(frame.pts)
-            durations.append(frame.duration)
-            if on_progress is not None:
-                on_progress("finding keypoints", len(pts), driver.total)
-    if not found:
-        raise InputError(f"{driving} holds no frames that can be read")
-    stacked = stack_keypoints(found)
-    template = MotionTemplate(
-        stacked.positions, stacked.affine, pts, durations, driver.time_base, driver.rate, animator.fingerprint
-    )
+    track = driver.read(animator, on_progress)
+    positions, affine = track.keypoints
+    template = MotionTemplate(positions, affine, track.pts, track.durations, track.time_base, track.rate, animator.fingerprint)
     template.save(output)
-    return JobResult(len(pts), driver.warnings())
+    return JobResult(track.length, driver.warnings())

@@ -116,7 +116,8 @@ class FaceMotion:
         if self._person is None:
             moved = self._moved(driving, places)
         else:
-            parts = [self._moved(_frame(driving, number), places[number : number + 1]) for number in range(len(places))]
+            alone = [slice(number, number + 1) for number in range(len(places))]
+            parts = [self._moved(driving.part(frame), places[frame]) for frame in alone]
             moved = [stack_keypoints(portrait) for portrait in zip(*parts, strict=True)]
         return stack_keypoints(moved)
 
@@ -243,8 +244,3 @@ def _together(openings: Tensor) -> Tensor:
     mean = openings.mean(-1, keepdim=True)
     apart = openings - mean
     return mean + apart.sign() * (apart.abs() - _WINK / 2).clamp_min(0)
-
-
-def _frame(keypoints: Keypoints, number: int) -> Keypoints:
-    positions, affine = keypoints
-    return Keypoints(positions[number : number + 1], None if affine is None else affine[number : number + 1])

@@ -1,10 +1,9 @@
 """Whole jobs, from files to files: what `mrfa animate` and `mrfa demo` do.
 
-Frames are read, animated and written a few at a time, so memory does not grow with a video's length.
+Pictures are read, animated and written a few at a time; of a whole video no more than its keypoints is kept, about 1 kB a frame.
 """
 
 from importlib import resources
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +14,8 @@ from mrfa.animation.driver import Progress, open_driver
 from mrfa.animation.face_motion import FaceMotion, Strengths
 from mrfa.animation.motion import Transfer
 from mrfa.animation.settings import MotionKind, MotionSettings
-from mrfa.animation.start import check_driver, parse_start, study_driver
+from mrfa.animation.start import check_track, parse_start, study_track
 from mrfa.animation.template import SUFFIX
-from mrfa.animation.tracking import Held
 from mrfa.data.audio import parse_audio_mode
 from mrfa.data.files import check_output
 from mrfa.data.images import read_image
@@ -95,39 +93,34 @@ def animate_file(
     settings.check_model(animator.network)
     box, turn = picture_crop(portrait, source_crop, source, chosen)
     encoded = animator.encode(crop_image(portrait, box, animator.size))
-    driver.prepare(animator, on_progress)
+    track = driver.read(animator, on_progress)
+    check_track(track, encoded.keypoints, driving)
     canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
     transfer: Transfer | None = None
     if motion != "absolute":
-        study = study_driver(driver, animator, encoded.keypoints, settings, begin, name=driving, on_progress=on_progress)
+        study = study_track(track, animator.network, encoded.keypoints, settings, begin, name=driving)
         transfer = settings.transfer(animator.network, encoded.keypoints, study.initial, study.clip)
-    hold = Held()
-    done = 0
-    frames = driver.frames(animator.size, canvas.panel_height)
+    panels, panel = driver.panels(canvas.panel_height), None
     with VideoWriter(
         output,
         width=canvas.width,
         height=canvas.height,
-        time_base=driver.time_base,
-        rate=driver.rate,
+        time_base=track.time_base,
+        rate=track.rate,
         audio_from=driver.audio_from,
         audio=audio_mode,
     ) as writer:
-        while batch := list(islice(frames, animator.batch_size)):
-            keypoints = animator.detect([frame.driving for frame in batch])
-            check_driver(keypoints, encoded.keypoints, driving)
-            keypoints = hold(keypoints, (frame.trust for frame in batch))
+        for begun in range(0, track.length, animator.batch_size):
+            keypoints = track.keypoints.part(slice(begun, begun + animator.batch_size))
             pictures = to_pictures(animator.step(encoded, keypoints, transfer=transfer).image)
-            for frame, picture in zip(batch, pictures, strict=True):
-                writer.write(canvas.draw(picture, frame.panel), frame.pts, frame.duration)
-                done += 1
+            for number, picture in enumerate(pictures, begun):
+                panel = next(panels, panel)
+                writer.write(canvas.draw(picture, panel), track.pts[number], track.durations[number])
                 if on_progress is not None:
-                    on_progress("animating", done, driver.total)
-        if done == 0:
-            raise InputError(f"{driving} holds no frames that can be read")
+                    on_progress("animating", number + 1, track.length)
     eased = transfer.warnings() if isinstance(transfer, FaceMotion) else []
     warnings = [*turned_face_warnings(source, turn), *driver.warnings(), *writer.warnings, *eased]
-    return JobResult(done, warnings)
+    return JobResult(track.length, warnings)
 
 
 def demo_files() -> tuple[Path, Path]:

@@ -16,7 +16,7 @@ import torch
 from mrfa.animation.crop import FACE_MARGIN, CropBox, square_around
 from mrfa.faces.finder import Face
 from mrfa.faces.landmarks import Box
-from mrfa.network.keypoints import Keypoints
+from mrfa.network.keypoints import Keypoints, stack_keypoints
 
 T = TypeVar("T")
 
@@ -126,18 +126,16 @@ class Held:
 
     def __call__(self, keypoints: Keypoints, trusts: Iterable[float]) -> Keypoints:
         """Keypoints of B frames, positions `[B, K, 2]`, moved to the last good ones: by 0 nowhere, by 1 not at all."""
-        positions, affine = keypoints
         moved: list[Keypoints] = []
         for number, trust in enumerate(trusts):
-            here = Keypoints(positions[number : number + 1], None if affine is None else affine[number : number + 1])
+            here = keypoints.part(slice(number, number + 1))
             if trust == 0 and self._shown is not None:
                 here = self._kept = self._shown
             elif trust < 1 and self._kept is not None:
                 here = _between(self._kept, here, trust)
             self._shown = here
             moved.append(here)
-        maps = [frame.affine for frame in moved if frame.affine is not None]
-        return Keypoints(torch.cat([frame.positions for frame in moved]), torch.cat(maps) if maps else None)
+        return stack_keypoints(moved)
 
 
 def trusted(frames: Iterable[tuple[T, bool]]) -> Iterator[tuple[T, float]]:

@@ -24,6 +24,15 @@ class Keypoints(NamedTuple):
     positions: Tensor
     affine: Tensor | None
 
+    def part(self, pictures: slice) -> "Keypoints":
+        """Those of some of the pictures."""
+        return Keypoints(self.positions[pictures], None if self.affine is None else self.affine[pictures])
+
+    def to(self, device: torch.device | str) -> "Keypoints":
+        """The same on a device, in float32."""
+        affine = None if self.affine is None else self.affine.to(device, torch.float32)
+        return Keypoints(self.positions.to(device, torch.float32), affine)
+
 
 def halves(keypoints: Keypoints) -> tuple[Keypoints, Keypoints]:
     """Keypoints of a doubled batch as two."""
