@@ -166,6 +166,19 @@ class Animator:
             with self._autocast():
                 return self._animate(source, moved, coarse_only=coarse_only, background=background)
 
+    def draw(self, source: Source, keypoints: Keypoints) -> Output:
+        """Each of S portraits at keypoints of its own, positions `[S, K, 2]`, all at once; as `step` gives them.
+
+        Raises:
+            ValueError: keypoints of another number or kind than the portraits'.
+        """
+        check_kind(keypoints, source.keypoints)
+        portraits, count = source.image.shape[0], keypoints.positions.shape[0]
+        if portraits != count:
+            raise ValueError(f"expected as many keypoints as portraits, got {portraits} portraits and keypoints of {count}")
+        with torch.inference_mode(), self._autocast():
+            return self._animate(source, self._moved(keypoints))
+
     @overload
     def animate(
         self,
