@@ -3,11 +3,12 @@
 import zlib
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from mrfa.data.images import read_image, write_image
+from mrfa.data.images import is_picture, read_image, write_image
 from mrfa.errors import InputError
 
 
@@ -134,6 +135,25 @@ def test_what_cannot_be_read_is_said_in_one_line(tmp_path: Path, picture: np.nda
         with pytest.raises(InputError, match=words) as caught:
             read_image(tmp_path / name)
         assert "\n" not in str(caught.value)
+
+
+def test_pictures_are_told_from_videos(tmp_path: Path, picture: np.ndarray) -> None:
+    """By what they hold; by their names where that is nothing known."""
+    for name in ("a.png", "a.gif", "a.webp"):
+        write_image(tmp_path / name, picture)
+    (tmp_path / "a.png").rename(tmp_path / "picture.mp4")
+    with av.open(str(tmp_path / "a.m1v"), "w", format="mpeg1video") as container:
+        stream = container.add_stream("mpeg1video", rate=25)
+        stream.width = stream.height = 32
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    for name in ("text.jpg", "text.HEIC", "text.mp4", "text"):
+        (tmp_path / name).write_text("no picture")
+    pictures = {path.name for path in tmp_path.iterdir() if is_picture(path)}
+    assert pictures == {"picture.mp4", "a.gif", "a.webp", "text.jpg", "text.HEIC"}
+    assert not is_picture(tmp_path)
+    with pytest.raises(InputError, match="no picture or video at"):
+        is_picture(tmp_path / "absent.png")
 
 
 def test_what_cannot_be_written(tmp_path: Path, picture: np.ndarray) -> None:

@@ -244,6 +244,17 @@ def test_negative_start_moves_picture_and_sound_together(tmp_path: Path) -> None
     assert moved == [time for _, time in audio_packets(driver)]
 
 
+@pytest.mark.parametrize(("sound", "audio"), [("aac", "copy"), ("aac", "transcode"), ("libmp3lame", "copy")])
+def test_sound_can_end_with_the_picture(tmp_path: Path, sound: str, audio: str) -> None:
+    driver = make_video(tmp_path / "a.mp4", sound=sound, seconds=3.0)
+    ends = []
+    for trim in (False, True):
+        assert with_warnings(driver, tmp_path / "out.mp4", audio=audio, trim_audio=trim) == []
+        ends.append(sound_of(tmp_path / "out.mp4")[2])
+        assert VideoReader(tmp_path / "out.mp4").truncated is None
+    assert ends == pytest.approx([3.0, 0.48], abs=0.06)
+
+
 @pytest.mark.parametrize("start", [0, 12345])
 @pytest.mark.parametrize("seconds", [0.2, 0.48, 3.0])
 def test_sound_is_copied_to_the_bit(tmp_path: Path, start: int, seconds: float) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from mrfa.data.files import check_readable, replacing
+from mrfa.data.files import check_readable, is_folder, replacing
 from mrfa.errors import InputError
 
 _JPEG_SUFFIXES = {".jpg", ".jpeg"}
@@ -20,6 +20,25 @@ LARGEST_ASPECT = 8
 
 # Endings by which a folder of pictures is known.
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+# Endings by which a file that is nothing known is taken for a picture and not for a video.
+_PICTURE_NAMES = PICTURE_SUFFIXES | {".gif", ".tif", ".tiff", ".avif", ".heic", ".heif"}
+
+
+def is_picture(path: str | Path) -> bool:
+    """Whether there is a picture, which may be an animated one, and not a video or a folder; its content says so, else its name.
+
+    Raises:
+        InputError: there is no file and no folder.
+    """
+    path = Path(path)
+    if is_folder(path):
+        return False
+    check_readable(path, "picture or video")
+    try:
+        with Image.open(path) as picture:
+            return picture.format != "MPEG"  # which Pillow knows and cannot read
+    except _BROKEN:
+        return path.suffix.lower() in _PICTURE_NAMES
 
 
 def read_image(path: str | Path) -> np.ndarray:

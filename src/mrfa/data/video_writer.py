@@ -35,10 +35,11 @@ class VideoWriter:
         width, height: of the frames in pixels. Odd sizes are made even by repeating the last column or row.
         time_base: seconds per unit of the frames' `pts`.
         rate: nominal frames a second, or None where unknown; time stamps alone decide when a frame is shown.
-        audio_from: file whose sound is taken, all of it; the frames' `pts` count from its common start, as `VideoReader`'s do.
+        audio_from: file whose sound is taken; the frames' `pts` count from its common start, as `VideoReader`'s do.
             None for silence; a file without sound, or a folder, gives silence too.
         audio: `copy` the packets of its first track that the new file can hold, and code anew as AAC where there is none;
             `transcode` in any case; or `none`.
+        trim_audio: end the sound where the last frame ends; otherwise all of it is taken.
         crf: quality, 0 (lossless) to 51.
 
     Attributes:
@@ -58,6 +59,7 @@ class VideoWriter:
         rate: Fraction | None,
         audio_from: Path | None = None,
         audio: AudioMode = "copy",
+        trim_audio: bool = False,
         crf: int = 18,
     ) -> None:
         self.path = Path(path)
@@ -70,9 +72,11 @@ class VideoWriter:
         self._rate = min(max(Fraction(rate or PICTURE_RATE), _SLOWEST), _FASTEST).limit_denominator(1001)
         self._audio_from = Path(audio_from) if audio_from is not None else None
         self._audio_mode: AudioMode = audio
+        self._trim_audio = trim_audio
         self._crf = crf
         self._stack = ExitStack()
         self._last_pts: int | None = None
+        self._end = Fraction(0)
         self._durations: dict[int, int] = {}
         self._shift = Fraction(0)
         self._audio_start = Fraction(0)
@@ -115,6 +119,7 @@ class VideoWriter:
         self._last_pts = pts
         shifted = pts + int(self._shift / self._time_base)
         self._durations[shifted] = max(1, duration)
+        self._end = (shifted + max(1, duration)) * self._time_base
 
         padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24").reformat(
@@ -199,7 +204,7 @@ class VideoWriter:
         try:
             self._mux(self._stream.encode(None))
             if self._audio is not None:
-                self._audio.write_until(None, self._shift - self._audio_start)
+                self._audio.write_until(self._end if self._trim_audio else None, self._shift - self._audio_start)
             self._container.close()
         except AV_ERRORS as error:
             raise self._failure(error) from None
