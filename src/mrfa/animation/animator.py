@@ -177,7 +177,7 @@ class Animator:
         if portraits != count:
             raise ValueError(f"expected as many keypoints as portraits, got {portraits} portraits and keypoints of {count}")
         with torch.inference_mode(), self._autocast():
-            return self._animate(source, self._moved(keypoints))
+            return self._animate(source, keypoints.to(self.device))
 
     @overload
     def animate(
