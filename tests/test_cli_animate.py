@@ -19,6 +19,7 @@ from mrfa.animation.extraction import extract_motion
 from mrfa.animation.job import animate_file
 from mrfa.animation.settings import MotionSettings
 from mrfa.animation.template import MotionTemplate
+from mrfa.animation.template_editing import trim
 from mrfa.cli import main
 from mrfa.data.images import read_image, write_image
 from mrfa.data.video import Frame, VideoReader, VideoWriter
@@ -153,8 +154,7 @@ def test_frames_are_shown_as_long_as_the_drivers(model: Path, clip: Path, tmp_pa
     """By its durations, and where it tells none by its rate."""
     extract_motion(clip, tmp_path / "motion.safetensors", model=model, driving_crop="none")
     whole = MotionTemplate.load(tmp_path / "motion.safetensors")
-    assert whole.affine is not None
-    single = replace(whole, positions=whole.positions[:1], affine=whole.affine[:1], pts=[0], durations=[None], rate=Fraction(4))
+    single = replace(trim(whole, 0, 1), durations=[None], rate=Fraction(4))
     for template, last in ((replace(whole, durations=[None] * 6 + [777]), 777), (single, 2500)):
         template.save(tmp_path / "motion.safetensors")
         animate_file(ASTRONAUT, tmp_path / "motion.safetensors", tmp_path / "out.mp4", model=model, source_crop="none")
@@ -304,7 +304,7 @@ def test_a_template_drives_as_its_video_does(model: Path, clip: Path, tmp_path: 
     template = tmp_path / "motion.safetensors"
     assert command(monkeypatch, "motion", "extract", clip, "-o", template, "--model", model) == 0
     motion = MotionTemplate.load(template)
-    assert len(motion) == 7 and motion.positions.shape == (7, 28, 2)
+    assert len(motion) == 7 and motion.detected is not None and motion.detected.positions.shape == (7, 28, 2)
     assert [pts * motion.time_base for pts in motion.pts] == seconds(clip)
     by_video, by_template = tmp_path / "video.mp4", tmp_path / "template.mp4"
     assert command(monkeypatch, "animate", ASTRONAUT, clip, "-o", by_video, "--model", model) == 0
@@ -413,9 +413,11 @@ def test_until_the_drivers_face_appears_the_portrait_keeps_its_pose(model: Path,
     for number, picture in enumerate(pictures):
         write_image(folder / f"{number}.png", picture)
     extract_motion(folder, template, model=model)
-    motion = MotionTemplate.load(template)
-    torch.testing.assert_close(motion.positions[:6], motion.positions[6:7].expand(6, -1, -1), rtol=0, atol=1e-6)
-    assert (motion.positions[7:] - motion.positions[0]).abs().amax(dim=(1, 2)).min() > 1e-4
+    detected = MotionTemplate.load(template).detected
+    assert detected is not None
+    positions = detected.positions
+    torch.testing.assert_close(positions[:6], positions[6:7].expand(6, -1, -1), rtol=0, atol=1e-6)
+    assert (positions[7:] - positions[0]).abs().amax(dim=(1, 2)).min() > 1e-4
     animate_file(ASTRONAUT, folder, tmp_path / "out.mp4", model=model, paste_back=False)
     result = frames(tmp_path / "out.mp4")
     assert len(result) == len(pictures)
@@ -427,15 +429,18 @@ def test_a_template_of_another_model_is_refused(model: Path, clip: Path, tiny_co
     save_model(Network(tiny_config.network).eval(), tmp_path / "other", "card")
     template = tmp_path / "motion.safetensors"
     extract_motion(clip, template, model=model, driving_crop="none")
-    with pytest.raises(InputError, match=r"motion\.safetensors was made with another model's keypoints"):
+    with pytest.raises(InputError, match=r"motion\.safetensors, made with the detector .*, does not fit this model's"):
         animate_file(ASTRONAUT, template, tmp_path / "out.mp4", model=tmp_path / "other")
     fewer = MotionTemplate.load(template)
-    replace(fewer, positions=fewer.positions[:, :5], affine=None).save(tmp_path / "fewer.safetensors")
+    detected = fewer.detected
+    assert detected is not None and detected.affine is not None
+    five = detected._replace(positions=detected.positions[:, :5], affine=None)
+    replace(fewer, detected=five).save(tmp_path / "fewer.safetensors")
     with pytest.raises(
         InputError, match=r"expected keypoints \[B, 28, 2\] with affine maps .*got \[B, 5, 2\] with no affine maps"
     ):
         animate_file(ASTRONAUT, tmp_path / "fewer.safetensors", tmp_path / "out.mp4", model=model)
-    replace(fewer, positions=fewer.positions[:, :5], affine=fewer.affine[:, :5]).save(tmp_path / "few.safetensors")  # type: ignore[index]
+    replace(fewer, detected=five._replace(affine=detected.affine[:, :5])).save(tmp_path / "few.safetensors")
     with pytest.raises(
         InputError,
         match=r"few\.safetensors does not fit the model: expected keypoints .*got \[B, 5, 2\] with affine maps \[B, 5, 2, 2\]",
@@ -447,6 +452,25 @@ def test_a_template_of_another_model_is_refused(model: Path, clip: Path, tiny_co
     with pytest.raises(InputError, match="leave the driving crop out"):
         animate_file(ASTRONAUT, template, tmp_path / "out.mp4", model=model, driving_crop="none")
     assert not (tmp_path / "out.mp4").exists()
+
+
+def test_a_template_outlives_its_detector(tiny_config: Config, clip: Path, tmp_path: Path) -> None:
+    """Another detector of the same places is driven by these alone; the one that made it as by the video."""
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        save_model(Network(tiny_config.network).eval(), tmp_path / f"model{seed}", "card")
+    template, output = tmp_path / "motion.safetensors", tmp_path / "out.mp4"
+    extract_motion(clip, template, model=tmp_path / "model1", driving_crop="none")
+    for motion in ("auto", "relative", "absolute"):
+        options: dict[str, Any] = {"model": tmp_path / "model1", "motion": motion, "paste_back": False}
+        animate_file(ASTRONAUT, clip, tmp_path / "video.mp4", driving_crop="none", **options)
+        animate_file(ASTRONAUT, template, output, **options)
+        for one, other in zip(frames(tmp_path / "video.mp4"), frames(output), strict=True):
+            assert np.abs(one.image.astype(int) - other.image).max() <= 1
+    assert animate_file(ASTRONAUT, template, output, model=tmp_path / "model2", paste_back=False).frames == 7
+    for motion in ("relative", "absolute"):
+        with pytest.raises(InputError, match=f"only those with names, too few for {motion} motion: leave --motion at auto"):
+            animate_file(ASTRONAUT, template, output, model=tmp_path / "model2", motion=motion)  # type: ignore[arg-type]
 
 
 def test_no_half_written_file_when_work_fails(model: Path, clip: Path, tmp_path: Path) -> None:

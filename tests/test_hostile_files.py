@@ -15,7 +15,7 @@ import typer
 
 from mrfa.animation.extraction import extract_motion
 from mrfa.animation.job import animate_file
-from mrfa.animation.template import MotionTemplate
+from mrfa.animation.template import DetectorTrack, MotionTemplate
 from mrfa.cli import main
 from mrfa.config import parse_settings
 from mrfa.conversion import convert_checkpoint
@@ -131,7 +131,8 @@ def full_disk() -> Iterator[None]:
 
 def _write_template(path: Path) -> None:
     positions = torch.rand(200, 10, 2)
-    MotionTemplate(positions, None, list(range(200)), [1] * 200, Fraction(1, 25), Fraction(25), "0").save(path)
+    detected = DetectorTrack(positions, None, "0")
+    MotionTemplate(list(range(200)), [1] * 200, Fraction(1, 25), Fraction(25), None, detected).save(path)
 
 
 def _write_video(path: Path) -> None:

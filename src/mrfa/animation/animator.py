@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrfa.animation.face_motion import Strengths
+from mrfa.animation.face_motion import Strengths, is_of_places
 from mrfa.animation.motion import Transfer
 from mrfa.animation.pictures import Picture, Pictures, as_batch, check_picture
 from mrfa.animation.settings import MotionKind, MotionSettings
@@ -94,7 +94,7 @@ class Animator:
 
     @property
     def fingerprint(self) -> str:
-        """Short name of the keypoint detector: motion templates fit detectors of the same fingerprint."""
+        """Short name of the keypoint detector: what a motion template keeps beside named places fits this detector alone."""
         return detector_fingerprint(self.network)
 
     def encode(self, images: Pictures) -> Source:
@@ -134,7 +134,8 @@ class Animator:
 
         Args:
             source: what `encode` made of S portraits.
-            driving: a picture, a batch or list of pictures, or keypoints, positions `[B, K, 2]`.
+            driving: a picture, a batch or list of pictures, or keypoints, positions `[B, K, 2]`, or for `FaceMotion` the named
+                `[B, G, 2]` without maps.
             transfer: what the portraits get of the driver's keypoints, such as `RelativeMotion`: from `[B, K, 2]` to `[B, K, 2]`
                 or, portrait by portrait, to `[S * B, K, 2]`. None: the driver's keypoints as they are (absolute motion).
             same_video: portrait and driver are one video: the background moves, too, where the network follows it.
@@ -150,7 +151,8 @@ class Animator:
         if isinstance(driving, Keypoints):
             if same_video:
                 raise ValueError("how the background moves is seen in pictures: give these, not keypoints")
-            check_kind(driving, source.keypoints)
+            if transfer is None or not is_of_places(self.network, driving):
+                check_kind(driving, source.keypoints)
             images, found = None, driving.to(self.device)
         else:
             images = as_batch(driving, self.size, self.device)

@@ -39,7 +39,8 @@ class MotionTrack(NamedTuple):
     """What a driver does in T frames: all that drives a portrait, about 1 kB a frame.
 
     Attributes:
-        keypoints: positions float32 `[T, K, 2]`, on the CPU; where there was no face to rely on, the last good ones.
+        keypoints: positions float32 `[T, K, 2]`, or of another detector's template `[T, G, 2]`, see `is_of_places`; on the CPU.
+            Where there was no face to rely on, the last good ones.
         trust: of each frame, how far its own face is shown, in [0, 1]; see `mrfa.animation.tracking`.
         pts: when each is shown, in units of `time_base`.
         durations: how long, in the same unit, or None where the driver does not say.
@@ -185,8 +186,7 @@ class TemplateDriver:
             InputError: the template does not fit the model.
         """
         template = self._template
-        template.check_detector(animator.fingerprint, self._path)
-        keypoints, trust = Keypoints(template.positions, template.affine), [1.0] * len(template)
+        keypoints, trust = template.keypoints(animator.network, self._path), [1.0] * len(template)
         return MotionTrack(keypoints, trust, template.pts, template.durations, template.time_base, template.rate)
 
     def panels(self, height: int) -> Iterator[np.ndarray]:

@@ -157,7 +157,7 @@ class FaceMotion:
         named = self._from_half_pixel(project(front, pose, face_statistics().mean[:, 2])).to(driving.positions.device)
         own = Keypoints(self._source.positions[number], None if self._source.affine is None else self._source.affine[number])
         head_map = pose.linear @ invert_2x2(portrait.pose.linear)
-        if driving.positions.shape[1] == GROUPS and driving.affine is None:
+        if is_of_places(self._network, driving):
             unnamed, maps = self._carried(own, portrait.pose, pose, head_map)
         else:
             driver_map = frames.pose.linear @ invert_2x2(initial.linear)
@@ -209,6 +209,11 @@ def has_named_keypoints(network: Network) -> bool:
     """Whether the network's first keypoints are the places of `mrfa.faces.landmarks.LANDMARK_GROUPS`."""
     detector = network.config.detector
     return detector.kind == "affine" and detector.layout == "landmarks"
+
+
+def is_of_places(network: Network, keypoints: Keypoints) -> bool:
+    """Whether keypoints are the named places alone, `[B, G, 2]`, of a network that knows them; its detector gives maps, too."""
+    return has_named_keypoints(network) and keypoints.positions.shape[1] == GROUPS and keypoints.affine is None
 
 
 def named_places(network: Network, positions: Tensor) -> Tensor:

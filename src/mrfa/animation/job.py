@@ -94,7 +94,7 @@ def animate_file(
     box, turn = picture_crop(portrait, source_crop, source, chosen)
     encoded = animator.encode(crop_image(portrait, box, animator.size))
     track = driver.read(animator, on_progress)
-    check_track(track, encoded.keypoints, driving)
+    check_track(track, animator.network, encoded.keypoints, settings, driving)
     canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
     transfer: Transfer | None = None
     if motion != "absolute":

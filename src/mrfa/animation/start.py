@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mrfa.animation.animator import check_kind
 from mrfa.animation.driver import MotionTrack
+from mrfa.animation.face_motion import is_of_places
 from mrfa.animation.settings import MotionSettings
 from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints
@@ -76,31 +77,52 @@ def study_track(
     Raises:
         InputError: the driver lacks the frame that the start names.
     """
-    shown = [number for number, trust in enumerate(track.trust) if trust == 1] or list(range(track.length))
-    samples = shown[:: math.ceil(len(shown) / MOST_SAMPLES)]
+    samples = shown_samples(track)
     clip = track.keypoints.positions[samples].to(source.positions.device)
-    if start.kind == "best":
-        initial = samples[settings.best_start(network, source, clip)]
-    else:
-        initial = _first_reached(start, track, shown, name)
+    initial = samples[settings.best_start(network, source, clip)] if start.kind == "best" else _first_reached(start, track, name)
     return Study(track.keypoints.part(slice(initial, initial + 1)).to(source.positions.device), clip)
 
 
-def check_track(track: MotionTrack, source: Keypoints, name: str | Path) -> None:
-    """Check that a driver's keypoints are of the number and the kind of the portrait's; `name` says which driver.
+def check_track(track: MotionTrack, network: Network, source: Keypoints, settings: MotionSettings, name: str | Path) -> None:
+    """Check that a driver's keypoints are of the number and the kind of the portrait's, or named places where these will do.
+
+    Args:
+        track: of the driver.
+        network: of the keypoints.
+        source: the portraits' keypoints.
+        settings: of the transfer.
+        name: what errors call the driver.
 
     Raises:
         InputError: they are not.
     """
+    if is_of_places(network, track.keypoints):
+        if not settings.takes_faces_apart(network):
+            raise InputError(
+                f"{name} knows of this model's keypoints only those with names, too few for {settings.kind} motion: "
+                "leave --motion at auto, or make it again from the driving video with  mrfa motion extract --model"
+            )
+        return
     try:
         check_kind(track.keypoints, source)
     except InputError as error:
         raise InputError(f"{name} does not fit the model: {error}") from None
 
 
-def _first_reached(start: Start, track: MotionTrack, shown: list[int], name: str | Path) -> int:
+def shown_samples(track: MotionTrack) -> list[int]:
+    """Frames of a driver that say what its face is like: from all over it, `MOST_SAMPLES` at most."""
+    shown = _shown(track)
+    return shown[:: math.ceil(len(shown) / MOST_SAMPLES)]
+
+
+def _shown(track: MotionTrack) -> list[int]:
+    """The frames that show the face; all, where none does."""
+    return [number for number, trust in enumerate(track.trust) if trust == 1] or list(range(track.length))
+
+
+def _first_reached(start: Start, track: MotionTrack, name: str | Path) -> int:
     """The first frame that shows the face, at the start or later."""
-    for number in shown:
+    for number in _shown(track):
         if (float(track.pts[number] * track.time_base) if start.kind == "seconds" else number) >= start.value:
             return number
     raise InputError(f"{name} ends before the start at {start.value:g}{'s' if start.kind == 'seconds' else ''}")
