@@ -13,10 +13,10 @@ import torch
 
 from mrfa.animation import driver, job, start
 from mrfa.animation.animator import Animator
-from mrfa.animation.composite import Portrait
 from mrfa.animation.crop import crop_image, find_clip_crop, find_face_crop, parse_crop
 from mrfa.animation.extraction import extract_motion
 from mrfa.animation.job import animate_file
+from mrfa.animation.portrait import Portrait, crop_displacement
 from mrfa.animation.settings import MotionSettings
 from mrfa.animation.template import MotionTemplate
 from mrfa.animation.template_editing import trim
@@ -121,15 +121,21 @@ def test_the_face_chosen_is_animated(model: Path, clip: Path, tmp_path: Path) ->
 def test_job_is_the_animator_frame_by_frame(
     options: dict[str, Any], model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What reaches the writer is what the animator makes of the crops, pasted into the portrait."""
+    """What reaches the canvas is what the animator makes of the crops, and what reaches the writer the portrait so moved."""
     written: list[np.ndarray] = []
-    original = VideoWriter.write
+    drawn: list[tuple[np.ndarray, np.ndarray]] = []
+    original, paste = VideoWriter.write, Portrait.paste
 
     def write(self: VideoWriter, image: np.ndarray, pts: int, duration: int | None = None) -> None:
         written.append(image)
         original(self, image, pts, duration)
 
+    def noted(self: Portrait, crop: np.ndarray, displacement: np.ndarray) -> np.ndarray:
+        drawn.append((crop, displacement))
+        return paste(self, crop, displacement)
+
     monkeypatch.setattr(VideoWriter, "write", write)
+    monkeypatch.setattr(Portrait, "paste", noted)
     seen: list[tuple[str, int, int | None]] = []
     output = tmp_path / "out.mp4"
     result = animate_file(
@@ -143,11 +149,16 @@ def test_job_is_the_animator_frame_by_frame(
     portrait = read_image(ASTRONAUT)
     place, box = find_face_crop(portrait), find_clip_crop(VideoReader(clip))
     source = animator.encode(crop_image(portrait, place, 64))
-    canvas = Portrait(portrait, place)
     crops = [crop_image(frame.image, box, 64) for frame in VideoReader(clip)]
-    expected = [canvas.paste(picture) for picture in animator.animate(source, crops, **options)]
-    assert len(written) == 7
-    assert max(np.abs(a.astype(int) - b).max() for a, b in zip(written, expected, strict=True)) <= 1
+    assert len(drawn) == len(written) == 7
+    animated = animator.animate(source, crops, **options)
+    assert max(np.abs(crop.astype(int) - b).max() for (crop, _), b in zip(drawn, animated, strict=True)) <= 1
+    if options.get("motion") == "absolute":
+        displacements = crop_displacement(animator.step(source, crops), animator.network.conventions)
+        np.testing.assert_allclose(np.stack([displacement for _, displacement in drawn]), displacements.numpy(), atol=1e-4)
+    moving = Portrait(portrait, place)
+    for frame, image in zip(drawn, written, strict=True):
+        np.testing.assert_array_equal(paste(moving, *frame), image)
 
 
 def test_frames_are_shown_as_long_as_the_drivers(model: Path, clip: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop, turn
 from mrfa.animation.driver import Progress, open_driver
 from mrfa.animation.face_motion import FaceMotion, Strengths
 from mrfa.animation.motion import Transfer
+from mrfa.animation.portrait import crop_displacement
 from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.animation.start import check_track, parse_start, study_track
 from mrfa.animation.template import SUFFIX
@@ -112,10 +113,13 @@ def animate_file(
     ) as writer:
         for begun in range(0, track.length, animator.batch_size):
             keypoints = track.keypoints.part(slice(begun, begun + animator.batch_size))
-            pictures = to_pictures(animator.step(encoded, keypoints, transfer=transfer).image)
-            for number, picture in enumerate(pictures, begun):
+            animated = animator.step(encoded, keypoints, transfer=transfer)
+            displacements = crop_displacement(animated, animator.network.conventions)
+            # The first copy waits for the device; both are done then.
+            frames = zip(to_pictures(animated.image), displacements.cpu().numpy(), strict=True)
+            for number, (crop, displacement) in enumerate(frames, begun):
                 panel = next(panels, panel)
-                writer.write(canvas.draw(picture, panel), track.pts[number], track.durations[number])
+                writer.write(canvas.draw(crop, displacement, panel), track.pts[number], track.durations[number])
                 if on_progress is not None:
                     on_progress("animating", number + 1, track.length)
     eased = transfer.warnings() if isinstance(transfer, FaceMotion) else []
