@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -261,11 +262,32 @@ def test_result_videos_of_another_method(people: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("better", "first"), [("lower", "c"), ("higher", "b"), ("near 1", "b")])
 def test_the_worst_stand_on_top_of_the_sheet(better: Better, first: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles = _sheet_titles(tmp_path, monkeypatch, {"m": (better, {"a": 1.0, "b": 0.5, "c": 1.2, "d": math.nan})})
+    assert len(titles) == 3 and titles[0].startswith(f"{first}  m ")
+
+
+def test_a_sheet_shows_the_worst_by_each_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alike = {"m": ("lower", {"a": 1.0, "b": 1.0}), "n": ("higher", {"a": 0.0, "b": math.nan})}
+    assert _sheet_titles(tmp_path, monkeypatch, alike) == ["a", "b"]
+    clips = [f"{number:02}" for number in range(30)]
+    rising = {clip: float(number) for number, clip in enumerate(clips)}
+    both = {"m": ("lower", rising), "n": ("higher", rising), "o": ("lower", rising)}
+    titles = _sheet_titles(tmp_path, monkeypatch, both)
+    assert titles[:3] == ["29  m 29  o 29", "00  n 0", "28  m 28  o 28"] and len(titles) == 12
+    many = {f"m{number}": ("lower", {clip: float(clip == clips[number]) for clip in clips}) for number in range(13)}
+    assert len(_sheet_titles(tmp_path, monkeypatch, many)) == 13
+
+
+def _sheet_titles(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, values: Mapping[str, tuple[Better, Mapping[str, float]]]
+) -> list[str]:
+    """Titles of a sheet for clips' values by metric."""
     pictures = np.zeros((1, 32, 32, 3), np.uint8)
     records = []
-    for name, value in (("a", 1.0), ("b", 0.5), ("c", 1.2)):
-        write_strip(tmp_path, name, pictures[0], pictures, {"result": pictures + 9})
-        records.append(TrialRecord(name, [1], {"result": {"m": np.array([value])}}, None))
+    for name in next(iter(values.values()))[1]:
+        write_strip(folder, name, pictures[0], pictures, {"result": pictures + 9})
+        found = {metric: np.array([clips[name]]) for metric, (_, clips) in values.items()}
+        records.append(TrialRecord(name, [1], {"result": found}, None))
     titles: list[str] = []
 
     def note(rows: Sequence[Row], **more: object) -> np.ndarray:
@@ -273,8 +295,9 @@ def test_the_worst_stand_on_top_of_the_sheet(better: Better, first: str, tmp_pat
         return pictures[0]
 
     monkeypatch.setattr("mrfa.evaluation.sheet.draw_grid", note)
-    write_sheet(tmp_path / "sheet.png", tmp_path, records, [Metric("m", better, BOTH, per_frame(lambda made, true: 0.0))])
-    assert len(titles) == 3 and titles[0].startswith(f"{first}  m ")
+    metrics = [Metric(name, better, BOTH, per_frame(lambda made, true: 0.0)) for name, (better, _) in values.items()]
+    write_sheet(folder / "sheet.png", folder, records, metrics)
+    return titles
 
 
 def test_shares_are_of_the_frames_that_both_have() -> None:

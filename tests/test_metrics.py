@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 
 from mrfa.evaluation import metrics as table
-from mrfa.evaluation.metrics import METRICS, Frames, Metric, Needs, expression, head_pose, landmarks, load_metrics, pixels
+from mrfa.evaluation.metrics import (
+    METRICS,
+    Frames,
+    Metric,
+    Needs,
+    expression,
+    following,
+    head_pose,
+    landmarks,
+    load_metrics,
+    pixels,
+)
 from mrfa.evaluation.metrics.landmarks import FaceMesh
 
 
@@ -54,6 +65,18 @@ def test_metrics_of_meshes(name: str, compare: landmarks.Comparison, faces: Mark
     assert metric.measure(frames).tolist() == expected and expected[0] != expected[1]
 
 
+@pytest.mark.parametrize("compare", [following.correlation, following.gain])
+@pytest.mark.parametrize(("name", "quantity"), [("mouth", following.MOUTH), ("eye", following.EYE), ("brow", following.BROW)])
+def test_metrics_of_following(
+    compare: following.Relation, name: str, quantity: tuple[following.Quantity, float], faces: Marked
+) -> None:
+    pictures = np.arange(12, dtype=np.uint8).repeat(48).reshape(12, 4, 4, 3)
+    frames = Frames(pictures[0], pictures[:6], pictures[6:], cross_identity=True)
+    (metric,) = _loaded(f"{name} {compare.__name__} (mediapipe)")
+    expected = following.relation(compare, quantity, faces)(frames)
+    assert np.isfinite(expected).all() and metric.measure(frames).tolist() == expected.tolist()
+
+
 def test_metrics_of_pictures(faces: Marked, frames: Frames) -> None:
     names = ("face L1", "face SSIM", "sharpness", "artefact")
     found = [metric.measure(frames).tolist() for metric in _loaded(*names)]
@@ -78,8 +101,15 @@ def test_the_paper_variant_reaches_the_landmarks(faces: Marked, frames: Frames) 
 
 def test_directions_and_protocols() -> None:
     higher = {name for name, entry in METRICS.items() if entry.better == "higher"}
-    assert higher == {"PSNR", "SSIM", "face PSNR", "face SSIM"}
-    assert {name for name, entry in METRICS.items() if entry.better == "near 1"} == {"sharpness", "artefact"}
+    assert {name.split(" (")[0].split()[-1] for name in higher} == {"PSNR", "SSIM", "correlation"}
+    near = {name for name, entry in METRICS.items() if entry.better == "near 1"}
+    assert {name.split(" (")[0].split()[-1] for name in near} == {"sharpness", "artefact", "gain", "jitter"}
+    across = {name for name, entry in METRICS.items() if entry.protocols == {"cross-identity"}}
+    assert across == {name for name in higher | near if name.endswith(("correlation (mediapipe)", "gain (mediapipe)"))} | {
+        "head motion (mediapipe)",
+        "lid asymmetry (mediapipe)",
+        "jitter (mediapipe)",
+    }
     # What compares pixel by pixel needs the true picture; so do the landmarks' places, which are a person's own.
     alone = {name for name, entry in METRICS.items() if entry.protocols == {"reconstruction"}}
     assert alone == {name for name in METRICS if name.split(" (")[0].split()[-1] in {"L1", "PSNR", "SSIM", "LPIPS", "AKD"}}

@@ -113,8 +113,8 @@ def _prepare(model: str, data: Path, settings: Settings, folder: Path, compute: 
     """Load the model and the metrics, choose the trials, and make the folder; see `evaluate`."""
     device = _own_device(compute.device)
     method = load_method(model, compute._replace(device=device), CrossMotion(settings.motion, settings.start))
-    metrics, problems = load_metrics(settings.metrics, Needs(settings.variant, settings.weights, device))
-    metrics = [metric for metric in metrics if settings.protocol in metric.protocols]
+    needs = Needs(settings.variant, settings.weights, device, settings.protocol, all_frames=settings.frames_per_clip == 0)
+    metrics, problems = load_metrics(settings.metrics, needs)
     if not metrics:
         raise InputError(f"no metric for {settings.protocol}: {'; '.join(problems) or 'none of those named serves it'}")
     # A warp by the driver's landmarks would give portraits another person's face.

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+import cv2
 from mrfa.data.images import read_image, write_image
 from mrfa.evaluation.figures.grid import Row, draw_grid, resize_square
 from mrfa.evaluation.metrics import Metric
@@ -36,25 +36,46 @@ def write_strip(folder: Path, name: str, source: np.ndarray, driving: np.ndarray
 
 
 def write_sheet(path: Path, folder: Path, records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> None:
-    """Write the strips of the worst trials by the first metric of the result, the worst on top.
+    """Write the strips of the worst trials by each metric of the result, and say by which; see `worst_trials`.
 
     Args:
         path: PNG file to write.
         folder: of the evaluation.
         records: of all trials, at least one of them without a problem.
-        metrics: of the evaluation; without one that gives clips a value, the first trials are shown.
+        metrics: of the evaluation; without one that tells clips apart, the first trials are shown.
     """
     usable = [record for record in records if record.problem is None]
-    badness, notes = np.zeros(len(usable)), [""] * len(usable)
-    metric = next((metric for metric in metrics if metric.of_set is None), None)
-    if metric is not None:
-        scores = clip_means(usable, "result", metric.name)
-        badness = {"lower": scores, "higher": -scores, "near 1": np.abs(scores - 1)}[metric.better]
-        notes = [f"  {metric.name} {score:.4g}" for score in scores]
+    shown = worst_trials(usable, metrics) or {index: [] for index in range(min(ROWS, len(usable)))}
     columns = ["portrait", "driving", *(name for name in usable[0].values if name != BASELINE), "|result - driving|"]
     rows = []
-    for index in np.argsort(-np.nan_to_num(badness, nan=np.inf), kind="stable")[:ROWS]:
+    for index, notes in shown.items():
         name = usable[index].name
         strip = read_image(folder / "trials" / f"{name}.png")
-        rows.append(Row(np.split(strip, len(columns), axis=1), title=name + notes[index]))
+        rows.append(Row(np.split(strip, len(columns), axis=1), title="  ".join([name, *notes])))
     write_image(path, draw_grid(rows, columns=columns, cell=CELL))
+
+
+def worst_trials(records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> dict[int, list[str]]:
+    """Numbers of the trials that are worst by a metric, with what they have by which.
+
+    First comes the worst by each metric, in the metrics' order, and then, up to `ROWS`, the second worst by each, and so on.
+    Metrics by which all trials are alike, or of sets, find none.
+    """
+    found: dict[int, list[str]] = {}
+    rankings = [(metric, *_ranking(records, metric)) for metric in metrics if metric.of_set is None]
+    for place in range(len(records)):
+        for metric, scores, ranking in rankings:
+            if place < len(ranking) and (place == 0 or len(found) < ROWS):
+                index = ranking[place]
+                found.setdefault(index, []).append(f"{metric.name} {scores[index]:.4g}")
+    return found
+
+
+def _ranking(records: Sequence[TrialRecord], metric: Metric) -> tuple[np.ndarray, list[int]]:
+    """Values of a metric, `[trials]`, and the numbers of the trials that have one, the worst first; none where all are alike."""
+    scores = clip_means(records, "result", metric.name)
+    badness = {"lower": scores, "higher": -scores, "near 1": np.abs(scores - 1)}[metric.better]
+    known = np.flatnonzero(np.isfinite(badness))
+    if len(set(badness[known])) < 2:
+        return scores, []
+    return scores, [int(index) for index in known[np.argsort(-badness[known], kind="stable")]]

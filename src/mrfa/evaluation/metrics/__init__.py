@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mrfa.errors import InputError
-from mrfa.evaluation.metrics import expression, head_pose, identity, landmarks, perceptual, pixels, py_feat
+from mrfa.evaluation.metrics import expression, following, head_pose, identity, landmarks, perceptual, pixels, py_feat
 from mrfa.evaluation.metrics.landmarks import shared_face_mesh
 from mrfa.evaluation.metrics.metric import (
     BOTH,
+    CROSS_IDENTITY,
     RECONSTRUCTION,
     Better,
     Frames,
@@ -34,6 +35,16 @@ class Entry(NamedTuple):
 
 def _mesh(compare: landmarks.Comparison) -> Callable[[Needs], Measure]:
     return lambda needs: landmarks.compare_meshes(compare, shared_face_mesh())
+
+
+def _following(better: Better, compare: following.Relation, moving: tuple[following.Quantity, float]) -> Entry:
+    return Entry(better, CROSS_IDENTITY, lambda needs: following.relation(compare, moving, shared_face_mesh()))
+
+
+def _jitter(needs: Needs) -> Measure:
+    if not needs.all_frames:
+        raise MetricUnavailableError("needs frames that follow each other: --frames-per-clip 0")
+    return following.jitter(shared_face_mesh())
 
 
 METRICS: dict[str, Entry] = {
@@ -66,8 +77,17 @@ METRICS: dict[str, Entry] = {
     "identity (dlib)": Entry("lower", BOTH, lambda needs: identity.descriptor_distance(identity.load_dlib(), shared_face_mesh())),
     "ARD (py-feat)": Entry("lower", BOTH, lambda needs: py_feat.angle_distance(py_feat.load_py_feat(needs.device))),
     "ARD (mediapipe)": Entry("lower", BOTH, _mesh(head_pose.angle_difference)),
+    "head motion (mediapipe)": Entry("lower", CROSS_IDENTITY, lambda needs: following.head_motion(shared_face_mesh())),
     "AUH (py-feat)": Entry("lower", BOTH, lambda needs: py_feat.unit_distance(py_feat.load_py_feat(needs.device))),
     "AUH (mediapipe)": Entry("lower", BOTH, _mesh(expression.action_difference)),
+    "mouth correlation (mediapipe)": _following("higher", following.correlation, following.MOUTH),
+    "mouth gain (mediapipe)": _following("near 1", following.gain, following.MOUTH),
+    "eye correlation (mediapipe)": _following("higher", following.correlation, following.EYE),
+    "eye gain (mediapipe)": _following("near 1", following.gain, following.EYE),
+    "brow correlation (mediapipe)": _following("higher", following.correlation, following.BROW),
+    "brow gain (mediapipe)": _following("near 1", following.gain, following.BROW),
+    "lid asymmetry (mediapipe)": Entry("lower", CROSS_IDENTITY, lambda needs: following.lid_asymmetry(shared_face_mesh())),
+    "jitter (mediapipe)": Entry("near 1", CROSS_IDENTITY, _jitter),
     "FID (Inception)": Entry(
         "lower",
         BOTH,
@@ -85,7 +105,7 @@ def load_metrics(names: Sequence[str] | None, needs: Needs = Needs()) -> tuple[l
         needs: what they are built from.
 
     Returns:
-        The metrics that can be had, and one line for each that cannot.
+        The metrics of the protocol that can be had, and one line for each that cannot.
 
     Raises:
         InputError: no metric has such a name.
@@ -96,6 +116,8 @@ def load_metrics(names: Sequence[str] | None, needs: Needs = Needs()) -> tuple[l
     metrics, problems = [], []
     for name in METRICS if names is None else names:
         entry = METRICS[name]
+        if needs.protocol not in {None, *entry.protocols}:
+            continue
         try:
             metrics.append(Metric(name, entry.better, entry.protocols, entry.load(needs), entry.of_set))
         except MetricUnavailableError as error:

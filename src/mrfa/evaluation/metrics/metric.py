@@ -11,7 +11,8 @@ from mrfa.errors import InputError
 # What a good value is: as low as can be (zero is perfect), as high as can be, or the true picture's own, of which it is a share.
 Better = Literal["lower", "higher", "near 1"]
 RECONSTRUCTION = frozenset({"reconstruction"})
-BOTH = RECONSTRUCTION | {"cross-identity"}
+CROSS_IDENTITY = frozenset({"cross-identity"})
+BOTH = RECONSTRUCTION | CROSS_IDENTITY
 
 
 class Frames(NamedTuple):
@@ -41,11 +42,15 @@ class Needs(NamedTuple):
         variant: `standard`, or `paper`: as the published figures were computed.
         weights: folder of weights files, or None.
         device: where networks run.
+        protocol: in which they shall mean something; None: any.
+        all_frames: whether the frames follow each other.
     """
 
     variant: str = "standard"
     weights: Path | None = None
     device: str = "cpu"
+    protocol: str | None = None
+    all_frames: bool = True
 
 
 class Metric(NamedTuple):
