@@ -232,6 +232,19 @@ def test_the_best_start_is_near_in_pose_and_expression(tiny_network: Network) ->
     assert nearest_frame(tiny_network, source, torch.cat(clip)) == 2
 
 
+@pytest.mark.parametrize("way", ["turn", "step", "size"])
+def test_the_best_start_is_no_rare_pose(tiny_network: Network, way: str) -> None:
+    """Of a driver whose head is as the portrait's but for a moment, a frame near that moment is better."""
+    source = shown(tiny_network, person(1), pose())
+    heads = {
+        "turn": [pose((turn, 0, 0)) for turn in (0, -9, *[-20] * 9)],
+        "step": [pose((-share, 0, 0), place=(share / 10, 0)) for share in (0, 1, *[1] * 9)],
+        "size": [pose((-share, 0, 0), scale=0.5 - share / 10) for share in (0, 1, *[1] * 9)],
+    }
+    clip = [shown(tiny_network, person(2), head).positions for head in heads[way]]
+    assert nearest_frame(tiny_network, source, torch.cat(clip)) == 1
+
+
 def test_models_whose_keypoints_have_no_meaning_keep_relative_motion(tiny_network: Network) -> None:
     keypoints = shown(tiny_network, person(1), pose())
     assert isinstance(MotionSettings().transfer(tiny_network, keypoints, keypoints), FaceMotion)

@@ -90,7 +90,12 @@ def take_apart(positions: Tensor, shape: Tensor | None = None) -> Frames:
 def strangeness(expressions: Tensor, other: Tensor) -> Tensor:
     """How much expressions `[B, G, 2]` differ from another, `[G, 2]`: the mean square in standard deviations, `[B]`."""
     difference = (expressions - other).flatten(1)
-    return (difference @ torch.linalg.inv(face_statistics().within) * difference).mean(1)
+    return (difference @ _precision() * difference).mean(1)
+
+
+@cache
+def _precision() -> Tensor:
+    return torch.linalg.inv(face_statistics().within)
 
 
 def eye_openings(front: Tensor) -> Tensor:

@@ -26,8 +26,9 @@ STRONGEST = 2.0
 # Turns and nods from the portrait's pose are followed up to here, and then less and less, up to `WIDEST_TURN`: further away
 # the network draws what it has hardly seen.
 EASED_FROM, WIDEST_TURN = math.radians(25), math.radians(40)
-# The best start is where pose and expression are near: so many degrees weigh as much as an expression of one deviation.
-_DEGREES_ALIKE = 6.0
+# The best start is where pose and expression are near: such a turn, and such a step in distances of the outer eye corners, weigh
+# as much as an expression of one deviation.
+_TURN_ALIKE, _STEP_ALIKE = math.radians(6), 0.2
 # Eyes that differ by less, in eye widths, are taken for alike: the difference is the detector's error. More is a wink.
 _WINK = 0.12
 
@@ -232,16 +233,27 @@ def take_apart_alone(places: Tensor) -> Frames:
 
 
 def nearest_frame(network: Network, source: Keypoints, clip: Tensor) -> int:
-    """The frame of a driver `[N, K, 2]` whose pose and expression are nearest to the portraits'."""
-    frames = take_apart(named_places(network, clip))
-    frames = take_apart(named_places(network, clip), frames.shape)
-    distance = torch.zeros(len(clip), dtype=torch.float64)
-    for places in named_places(network, source.positions):
-        portrait = take_apart_alone(places)
-        turn = vector_of(frames.pose.rotation @ portrait.pose.rotation.transpose(1, 2)).norm(dim=-1)
-        distance += (turn.rad2deg() / _DEGREES_ALIKE).square()
-        distance += strangeness(frames.front - frames.shape, (portrait.front - portrait.shape)[0])
+    """The frame of a driver `[N, K, 2]` from which portraits start best.
+
+    Its head's turn and expression are near the portraits', and turn, place and size near the driver's usual ones, the medians:
+    from a rare pose the portraits would be away from their own most of the time.
+    """
+    places = named_places(network, clip)
+    pose, front, shape = take_apart(places, take_apart(places).shape)
+    usual = rotation_of(vector_of(pose.rotation).median(0, keepdim=True).values)
+    moved = torch.cat([pose.place, pose.scale[:, None]], 1)
+    step = (moved - moved.median(0).values) / pose.scale.median()
+    distance = len(source.positions) * (_apart(pose.rotation, usual) + (step / _STEP_ALIKE).square().sum(1))
+    for own in named_places(network, source.positions):
+        portrait = take_apart_alone(own)
+        distance += _apart(pose.rotation, portrait.pose.rotation)
+        distance += strangeness(front - shape, (portrait.front - portrait.shape)[0])
     return int(distance.argmin())
+
+
+def _apart(rotations: Tensor, other: Tensor) -> Tensor:
+    """How far rotations `[B, 3, 3]` are from another, `[1, 3, 3]`, squared, in units of `_TURN_ALIKE`: `[B]`."""
+    return (vector_of(rotations @ other.transpose(1, 2)).norm(dim=-1) / _TURN_ALIKE).square()
 
 
 def _together(openings: Tensor) -> Tensor:
