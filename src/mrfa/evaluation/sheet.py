@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 
-import cv2
 from mrfa.data.images import read_image, write_image
 from mrfa.evaluation.figures.grid import Row, draw_grid, resize_square
 from mrfa.evaluation.metrics import Metric
