@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from mrfa.data.guidance import GROUPS
+from mrfa.data.images import write_image
 from mrfa.efficientnet import BLOCKS
 from mrfa.network.model import Network
 from mrfa.training.config import Config, load_config
@@ -121,6 +122,17 @@ def write_clip(path: Path, *, frames: int, shade: int, side: int = 64) -> None:
             image[10:30, 5 + 4 * index : 25 + 4 * index] = (200, 180, 160)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
+
+
+@pytest.fixture
+def stills(tmp_path: Path) -> Path:
+    """Three pictures of two people."""
+    folder = tmp_path / "stills"
+    folder.mkdir()
+    for number, name in enumerate(("anna_s0", "anna_s1", "ben_s0")):
+        picture = np.random.default_rng(number).integers(0, 255, (64, 80, 3)).astype(np.uint8)
+        write_image(folder / f"{name}.png", picture)
+    return folder
 
 
 @pytest.fixture

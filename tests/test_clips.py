@@ -34,11 +34,24 @@ def test_pictures_beside_the_clips_are_no_clip(tmp_path: Path) -> None:
     assert [clip.path.name for clip in list_clips(tmp_path)] == ["p_0.mp4"]
 
 
+def test_pictures_alone_are_stills_where_these_are_asked_for(tmp_path: Path) -> None:
+    _touch(*(tmp_path / name for name in ("r0001_s0.jpg", "r0001_s1.jpg", "ben_3.PNG", "carl.webp", "notes.txt")))
+    found = {clip.path.name: (clip.identity, clip.still) for clip in list_clips(tmp_path, stills=True)}
+    people = {"r0001_s0.jpg": "r0001", "r0001_s1.jpg": "r0001", "ben_3.PNG": "ben", "carl.webp": "carl"}
+    assert found == {name: (identity, True) for name, identity in people.items()}
+    with pytest.raises(InputError, match="neither videos nor folders of pictures"):
+        list_clips(tmp_path)
+    _touch(tmp_path / "anna_0.mp4")
+    assert [(clip.path.name, clip.still) for clip in list_clips(tmp_path, stills=True)] == [("anna_0.mp4", False)]
+
+
 def test_folders_without_clips_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder of clips"):
         list_clips(tmp_path / "missing")
     with pytest.raises(InputError, match="neither videos nor folders of pictures"):
         list_clips(tmp_path)
+    with pytest.raises(InputError, match="neither videos, folders of pictures nor pictures"):
+        list_clips(tmp_path, stills=True)
 
 
 def test_a_video_is_read_whole_and_resized(clips: Path) -> None:

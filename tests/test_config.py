@@ -25,6 +25,7 @@ def test_every_preset_loads_and_survives_a_round_trip(name: str, tmp_path: Path)
         ("network.detector.kind=rigid", "network.detector: kind must be one of affine, thin_plate, transformer"),
         ("network.detector.residual_levels=6", "residual_levels is 6: 4 blocks have 5 sizes"),
         ("network.motion=non_prior", "no affine maps to correct: set detector.pose_width to 0"),
+        ("training.sampling.weights=[1, 0]", "training.sampling.weights: .*above 0"),
         ("network.detector.layout=free", "guidance draws .* say so by network.detector.layout: landmarks"),
         ("network.detector={kind: transformer}", "guidance draws"),
         ("network.correlation.pyramid_levels=6", "multiples of 1024, got 256x256"),

@@ -126,6 +126,29 @@ def test_packed_clips_of_one_name_stay_apart(tmp_path: Path) -> None:
         assert (file.metadata()["format"], file.metadata()["size"]) == ("2", "96")
 
 
+def test_stills_are_packed_as_they_are(stills: Path, tmp_path: Path) -> None:
+    (stills / "bad_s0.jpg").write_bytes(b"no picture")
+    packed, told = tmp_path / "packed.safetensors", list[str]()
+    assert pack_clips(stills, packed, tmp_path / "cache", size=96, report=told.append) == 3
+    assert len(told) == 1 and "bad_s0.jpg" in told[0]
+    tensors = load_file(packed)
+    assert tensors["picture/anna_s1"].tobytes() == (stills / "anna_s1.png").read_bytes()
+    clips = unpack_clips(packed, tmp_path / "other")
+    assert [(clip.name, clip.identity, clip.frames, clip.still) for clip in clips] == [
+        ("anna_s0", "anna", 1, True),
+        ("anna_s1", "anna", 1, True),
+        ("ben_s0", "ben", 1, True),
+    ]
+    prepared, _ = prepare_clips(stills, tmp_path / "cache", size=96, landmarks=True)
+    for one, other in zip(prepared, clips, strict=True):
+        assert one.still and (read_frames(one, [0]).images == read_frames(other, [0]).images).all()
+    with safe_open(packed, framework="np") as file:
+        metadata = file.metadata()
+    save_file(tensors | {"picture/anna_s1": np.zeros(9, np.uint8)}, packed, metadata=metadata)
+    with pytest.raises(InputError, match="the clip anna_s1 is damaged"):
+        unpack_clips(packed, tmp_path / "third")
+
+
 def test_unpacked_clips_are_kept_until_the_packed_file_changes(clips: Path, tmp_path: Path) -> None:
     packed, cache = tmp_path / "packed.safetensors", tmp_path / "cache"
     packed_file(packed, {"anna_0": clips / "anna_0.mp4"})

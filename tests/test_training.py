@@ -21,7 +21,9 @@ from mrfa.errors import InputError
 from mrfa.network.model import Network
 from mrfa.training.callbacks import Checkpoints, ImagesPerSecond
 from mrfa.training.compact import read_compact
-from mrfa.training.config import Config, dump_config, load_config
+from mrfa.training.config import Config, DegradationConfig, dump_config, load_config
+from mrfa.training.module import TrainingModule
+from mrfa.training.pairs import PairBatch
 from mrfa.training.run import train
 from mrfa.weights import load_model
 
@@ -185,6 +187,29 @@ def test_every_option_of_the_objective_trains(clips: Path, tmp_path: Path) -> No
     assert pack_clips(clips, packed, tmp_path / "cache", size=64) == 2
     folder = train(config, data=packed, output=tmp_path / "run", init=None)
     assert (folder / "model.safetensors").is_file()
+
+
+def test_clips_and_stills_train_together(clips: Path, stills: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From folder and packed file, with every kind of degradation."""
+    drawn: list[PairBatch] = []
+    step = TrainingModule.training_step
+
+    def keep(self: TrainingModule, batch: PairBatch, number: int) -> torch.Tensor:
+        drawn.append(batch)
+        return step(self, batch, number)
+
+    monkeypatch.setattr(TrainingModule, "training_step", keep)
+    worse = dict.fromkeys(DegradationConfig.model_fields, 0.5)
+    settings: dict[str, Any] = {"training__batch_size": 4, "training__augmentation__degradation": worse}
+    config = _config(training__steps=3, training__sampling={"stills": 0.5, "weights": [1, 0.5]}, **settings)
+    packed = tmp_path / "stills.safetensors"
+    pack_clips(stills, packed, tmp_path / "cache", size=64)
+    folder = train(config, data=[clips, packed], output=tmp_path / "run")
+    still = torch.cat([batch["still"] for batch in drawn])
+    assert (folder / "model.safetensors").is_file() and 2 < int(still.sum()) < 10
+    config = _config(training__sampling={"weights": [1, 0.5, 2]}, **settings)
+    with pytest.raises(InputError, match="3 values for 2 data sets"):
+        train(config, data=[clips, packed], output=tmp_path / "other")
 
 
 def test_training_from_another_models_weights(clips: Path, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def _group() -> None:
 @app.command()
 def train(
     preset: Annotated[str, typer.Argument(help="Preset name, YAML file or model folder.")],
-    data: Annotated[Path, typer.Option(help="Folder of training clips.")],
+    data: Annotated[list[Path], typer.Option(help="Folder of clips or of stills, or a packed file; may be given several times.")],
     output: Annotated[Path, typer.Option(help="Folder of the run.")],
     validation: Annotated[Path | None, typer.Option(help="Folder of clips of other people.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for prepared clips.")] = None,
@@ -54,7 +54,7 @@ def train(
     precision: PrecisionOption = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size", min=1, help="Pairs a step; the preset's by default.")] = None,
 ) -> None:
-    """Train a model on a folder of clips."""
+    """Train a model on clips and stills."""
     from mrfa.config import parse_overrides
     from mrfa.extras import require
     from mrfa.training.config import load_config
@@ -101,7 +101,7 @@ def convert(
 
 @app.command()
 def pack(
-    data: Annotated[Path, typer.Argument(help="Folder of video clips.")],
+    data: Annotated[Path, typer.Argument(help="Folder of video clips or of stills.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The packed file (.safetensors).")],
     cache: Annotated[Path, typer.Option(help="Folder for prepared clips.")],
     size: Annotated[int, typer.Option(help="Side of the pictures to train on, in pixels.", min=32, max=2048)] = 256,

@@ -1,4 +1,4 @@
-"""Folders of clips: videos, or folders of pictures, of known identities."""
+"""Folders of clips: videos, folders of pictures, or still pictures, of known identities."""
 
 import re
 from pathlib import Path
@@ -7,27 +7,37 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from mrfa.data.images import PICTURE_SUFFIXES
+from mrfa.data.images import PICTURE_SUFFIXES, read_image
 from mrfa.errors import InputError
 
 VIDEO_SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v"}
 
 
 class Clip(NamedTuple):
-    """A video file or a folder of pictures, and whom it shows."""
+    """A video file, a folder of pictures or a still picture, and whom it shows."""
 
     path: Path
     identity: str
+
+    @property
+    def still(self) -> bool:
+        """Whether this is a single picture, a clip of one frame."""
+        return self.path.suffix.lower() in PICTURE_SUFFIXES and self.path.is_file()
 
     def name(self, root: Path) -> str:
         """Unique among the clips under `root`: the path below it, without the ending."""
         return "_".join(self.path.relative_to(root).with_suffix("").parts)
 
 
-def list_clips(root: str | Path) -> list[Clip]:
+def list_clips(root: str | Path, *, stills: bool = False) -> list[Clip]:
     """All clips below a folder, sorted.
 
-    A clip's identity is the name of the folder that it lies in, or, directly under `root`, its own name up to the last `_<n>`.
+    A clip's identity is the name of the folder that it lies in, or, directly under `root`, its own name up to the last `_<n>`
+    (of stills also `_s<n>`).
+
+    Args:
+        root: the folder.
+        stills: of a folder that has no clips in it, list the pictures directly in it, each as a clip of one frame.
 
     Raises:
         InputError: no such folder, or no clip in it.
@@ -37,13 +47,18 @@ def list_clips(root: str | Path) -> list[Clip]:
         raise InputError(f"no folder of clips at {root}")
     paths = {path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES}
     paths |= {path.parent for path in root.rglob("*") if path.suffix.lower() in PICTURE_SUFFIXES and path.parent != root}
+    if stills and not paths:
+        paths = {path for path in root.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES}
     if not paths:
-        raise InputError(f"no clips in {root}: it holds neither videos nor folders of pictures")
+        known = "videos, folders of pictures nor pictures" if stills else "videos nor folders of pictures"
+        raise InputError(f"no clips in {root}: it holds neither {known}")
     return [Clip(path, _identity(path, root)) for path in sorted(paths)]
 
 
 def read_clip(path: str | Path, size: int) -> np.ndarray:
-    """All frames of a clip at `size` x `size`: uint8 RGB `[T, size, size, 3]`; the middle square where it is not square.
+    """All frames of a video or folder of pictures at `size` x `size`: uint8 RGB `[T, size, size, 3]`.
+
+    Of pictures that are not square the middle is taken.
 
     Raises:
         InputError: the clip cannot be read or is empty.
@@ -57,10 +72,15 @@ def read_clip(path: str | Path, size: int) -> np.ndarray:
     return np.stack(frames)
 
 
+def read_still(path: str | Path, size: int) -> np.ndarray:
+    """A picture as a clip of one frame, `[1, size, size, 3]`; see `read_clip`."""
+    return square(read_image(path), size)[None]
+
+
 def _identity(path: Path, root: Path) -> str:
     if path.parent != root:
         return path.parent.name
-    return re.sub(r"_\d+$", "", path.stem)
+    return re.sub(r"_s?\d+$", "", path.stem)
 
 
 def square(image: np.ndarray, size: int) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""A data set as one small file, to take to another machine: H.264 clips and their landmark groups.
+"""A data set as one small file, to take to another machine: H.264 clips or stills, and their landmark groups.
 
-A packed file is a safetensors file with, for each clip, `video/NAME` (the bytes of the file), `groups/NAME` `[T, G, 2]`
-(half-pixel normalised) and `found/NAME` `[T]`. Its metadata hold the version of this format, the side of the pictures that the
-clips are unpacked to, and the identity of each clip.
+A packed file is a safetensors file with, for each clip, `video/NAME` or, of a still, `picture/NAME` (the bytes of the file),
+`groups/NAME` `[T, G, 2]` (half-pixel normalised) and `found/NAME` `[T]`. Its metadata hold the version of this format, the side
+of the pictures that the clips are unpacked to, and the identity of each clip.
 """
 
 import json
@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mrfa.data.clips import list_clips, square
+from mrfa.data.clips import list_clips, read_still, square
 from mrfa.data.files import replacing
 from mrfa.data.guidance import GROUPS
 from mrfa.data.prepared import (
@@ -38,18 +38,19 @@ LARGEST_SIZE = 2048
 
 
 class _Packed(NamedTuple):
-    """A packed file: where it lies, the side of its pictures, and whom each clip shows."""
+    """A packed file: where it lies, the side of its pictures, whom each clip shows, and which clips are stills."""
 
     path: Path
     size: int
     identities: dict[str, str]
+    stills: set[str]
 
 
 def pack_clips(root: Path, target: Path, cache: Path, *, size: int, report: Callable[[str], None] = lambda problem: None) -> int:
     """Write the clips under `root`, with landmark groups, into one file.
 
     Args:
-        root: folder of video files (the bytes are packed as they are, so they should be small already).
+        root: folder of video files or of stills (the bytes are packed as they are, so they should be small already).
         target: the packed file.
         cache: folder for prepared clips, from which the landmark groups come.
         size: side of the pictures that landmarks are found on and that the clips are unpacked to.
@@ -61,10 +62,10 @@ def pack_clips(root: Path, target: Path, cache: Path, *, size: int, report: Call
     Raises:
         InputError: no usable clip, a clip that is a folder of pictures, or an unwritable target.
     """
-    clips = {clip.name(root): clip for clip in list_clips(root)}
+    clips = {clip.name(root): clip for clip in list_clips(root, stills=True)}
     folder = next((clip.path for clip in clips.values() if clip.path.is_dir()), None)
     if folder is not None:
-        raise InputError(f"{folder} is a folder of pictures: only video files can be packed")
+        raise InputError(f"{folder} is a folder of pictures: only video files and stills can be packed")
     prepared, problems = prepare_clips(root, cache, size=size, landmarks=True)
     for problem in problems:
         report(problem)
@@ -73,7 +74,7 @@ def pack_clips(root: Path, target: Path, cache: Path, *, size: int, report: Call
     for item in prepared:
         clip = clips[item.name]
         groups, found = read_landmarks(item)
-        tensors[f"video/{item.name}"] = np.frombuffer(clip.path.read_bytes(), np.uint8)
+        tensors[f"{'picture' if clip.still else 'video'}/{item.name}"] = np.frombuffer(clip.path.read_bytes(), np.uint8)
         tensors[f"groups/{item.name}"] = groups.astype(np.float16)
         tensors[f"found/{item.name}"] = found
         identities[item.name] = item.identity
@@ -114,28 +115,39 @@ def _read_metadata(packed: Path) -> _Packed:
         identities = json.loads(metadata["identities"])
         version = int(metadata.get("format", 1))
         size = int(metadata.get("size", 256))
-        complete = all(f"{part}/{name}" in keys for name in identities for part in ("video", "groups", "found"))
+        stills = {name for name in identities if f"picture/{name}" in keys}
+        contents = {name: ("picture" if name in stills else "video", "groups", "found") for name in identities}
+        complete = all(f"{part}/{name}" in keys for name, parts in contents.items() for part in parts)
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
         raise InputError(f"{packed} is not a packed data set: {error}") from None
     if version != FORMAT:
         raise InputError(f"{packed} was packed by another version of mrfa (format {version}, not {FORMAT}): pack the clips again")
     if not identities or not complete or not 32 <= size <= LARGEST_SIZE:
         raise InputError(f"{packed} is not a packed data set: clips are missing, or their size of {size} is impossible")
-    return _Packed(packed, size, {str(name): str(identity) for name, identity in identities.items()})
+    return _Packed(packed, size, {str(name): str(identity) for name, identity in identities.items()}, stills)
 
 
 def _unpack(content: _Packed, name: str, target: Path) -> str | None:
     """Write one prepared clip; what is wrong with it is returned, so that all processes learn of it."""
     with safe_open(content.path, framework="np") as file, tempfile.TemporaryDirectory() as folder:
         groups, found = file.get_tensor(f"groups/{name}").astype(np.float32), file.get_tensor(f"found/{name}").astype(bool)
-        video = Path(folder) / "clip.mp4"
-        video.write_bytes(file.get_tensor(f"video/{name}").tobytes())
-        frames = _decode(video, content.size)
-    count = min(len(frames), len(found))
-    if count < 2 or groups.shape[1:] != (GROUPS, 2) or len(groups) != len(found) or not np.isfinite(groups).all():
+        still = name in content.stills
+        clip = Path(folder) / ("clip.jpg" if still else "clip.mp4")
+        clip.write_bytes(file.get_tensor(f"{'picture' if still else 'video'}/{name}").tobytes())
+        frames = (_decode_still if still else _decode)(clip, content.size)
+    count, fewest = min(len(frames), len(found)), 1 if still else 2
+    if count < fewest or groups.shape[1:] != (GROUPS, 2) or len(groups) != len(found) or not np.isfinite(groups).all():
         return f"the clip {name} is damaged, or OpenCV cannot decode it"
     write_prepared(target, frames[:count], groups[:count], found[:count])
     return None
+
+
+def _decode_still(picture: Path, size: int) -> np.ndarray:
+    """One frame `[1, size, size, 3]`, or none of a picture that cannot be read."""
+    try:
+        return read_still(picture, size)
+    except InputError:
+        return np.zeros((0, size, size, 3), np.uint8)
 
 
 def _decode(video: Path, size: int) -> np.ndarray:

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mrfa.data.clips import Clip, list_clips, read_clip
+from mrfa.data.clips import Clip, list_clips, read_clip, read_still
 from mrfa.data.files import replacing
 from mrfa.data.guidance import GROUPS, annotate_clip
 from mrfa.errors import InputError
@@ -32,12 +32,26 @@ ProgressFunction = Callable[[int, int], None]
 
 
 class PreparedClip(NamedTuple):
-    """Where a prepared clip lies and what it holds."""
+    """Where a prepared clip lies and what it holds.
+
+    Attributes:
+        path: the file.
+        name: of the clip in its data set.
+        identity: whom it shows.
+        frames: their number; a still has one.
+        weight: how often its identity is drawn in training, relative to others.
+    """
 
     path: Path
     name: str
     identity: str
     frames: int
+    weight: float = 1.0
+
+    @property
+    def still(self) -> bool:
+        """Whether this is a still picture, from which a pair has to be made."""
+        return self.frames == 1
 
 
 class ClipFrames(NamedTuple):
@@ -74,21 +88,21 @@ def prepare_clips(
         progress: called with (done, total) of this process.
 
     Returns:
-        The usable clips, and one line for each that is not (unreadable, or of a single frame).
+        The usable clips, and one line for each that is not (unreadable, or of a single frame and yet no still).
 
     Raises:
         InputError: no usable clip under `root`, or processes that do not share the cache.
     """
-    clips = list_clips(root)
+    clips = list_clips(root, stills=True)
     cache.mkdir(parents=True, exist_ok=True)
     targets = {clip: cache / _cache_name(clip, size, landmarks) for clip in clips}
     missing = [clip for clip in processes.share(clips) if count_frames(targets[clip]) is None]
     jobs = [(clip, targets[clip], size, landmarks) for clip in missing]
     problems = dict(processes.gather(_prepare_all(jobs, max(1, (os.cpu_count() or 1) // processes.local_count), progress)))
-    prepared = [describe_prepared(targets[clip], clip.name(root), clip.identity) for clip in clips if clip not in problems]
-    usable = [clip for clip in prepared if clip.frames > 1]
+    prepared = {clip: describe_prepared(targets[clip], clip.name(root), clip.identity) for clip in clips if clip not in problems}
+    usable = [found for clip, found in prepared.items() if found.frames > 1 or clip.still]
     lines = [f"{clip.path}: {problem}" for clip, problem in problems.items()]
-    lines += [f"{clip.name}: only one frame" for clip in prepared if clip.frames < 2]
+    lines += [f"{found.name}: only one frame" for clip, found in prepared.items() if found.frames < 2 and not clip.still]
     if not usable:
         raise InputError(f"no usable clip in {root}: {lines[0]}")
     return usable, lines
@@ -204,7 +218,7 @@ def _new_pool() -> ProcessPoolExecutor:
 def _prepare(clip: Clip, target: Path, size: int, landmarks: bool) -> str | None:
     """Write one prepared clip; what went wrong is returned, so that one bad clip does not end the job."""
     try:
-        frames = read_clip(clip.path, size)
+        frames = (read_still if clip.still else read_clip)(clip.path, size)
         groups, found = annotate_clip(frames) if landmarks else (None, None)
         write_prepared(target, frames, groups, found)
     except Exception as error:  # whatever a decoder or a detector makes of a bad clip

@@ -84,13 +84,13 @@ class Conventions(NamedTuple):
         resized = self.resize(displacement, size)
         return resized if self.exact_resizing else resized * ratio_of_gaps(displacement.shape[2:], size, resized).view(1, 2, 1, 1)
 
-    def sample(self, features: Tensor, positions: Tensor, padding: str = "zeros") -> Tensor:
-        """Bilinear values of `[B, C, h, w]` at normalised positions `[B, h', w', 2]`: `[B, C, h', w']`."""
-        return _sample(features, positions, padding, corner_aligned=self.corner_aligned)
+    def sample(self, features: Tensor, positions: Tensor, padding: str = "zeros", mode: str = "bilinear") -> Tensor:
+        """Values of `[B, C, h, w]` at normalised positions `[B, h', w', 2]`: `[B, C, h', w']`."""
+        return _sample(features, positions, padding, mode, corner_aligned=self.corner_aligned)
 
     def sample_coarsely(self, features: Tensor, positions: Tensor, padding: str = "zeros") -> Tensor:
         """The same for positions of the coarse flow, see `corner_aligned_warps`."""
-        return _sample(features, positions, padding, corner_aligned=self.corner_aligned_warps)
+        return _sample(features, positions, padding, "bilinear", corner_aligned=self.corner_aligned_warps)
 
     def warp(self, features: Tensor, displacement: Tensor) -> Tensor:
         """Features `[B, C, h, w]` seen through a displacement of the same size; zero outside the picture."""
@@ -159,8 +159,8 @@ def _at_least_float(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def _sample(features: Tensor, positions: Tensor, padding: str, *, corner_aligned: bool) -> Tensor:
+def _sample(features: Tensor, positions: Tensor, padding: str, mode: str, *, corner_aligned: bool) -> Tensor:
     with full_precision(features):
         return F.grid_sample(
-            _at_least_float(features), _at_least_float(positions), padding_mode=padding, align_corners=corner_aligned
+            _at_least_float(features), _at_least_float(positions), mode=mode, padding_mode=padding, align_corners=corner_aligned
         )

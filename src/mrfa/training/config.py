@@ -1,10 +1,11 @@
 """Settings of a training, and how a whole configuration, network and training, is put together."""
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mrfa.config import explain, read_settings
 from mrfa.errors import InputError
@@ -58,12 +59,37 @@ class ObjectiveConfig(Section):
         return self.guidance.weight > 0 or self.guidance.region_weight > 1 or looks_at_face
 
 
+class StillsConfig(Section):
+    """How a still becomes a pair: its driving picture shows the head turned in space and bent."""
+
+    turn: float = Field(15.0, ge=0, le=45, description="degrees to a side, at most; 0.7 of it up and down, 0.4 to a shoulder")
+    shift: float = Field(0.03, ge=0, le=0.2, description="of the head before its background, a share of the image side, at most")
+    bend: float = Field(0.01, ge=0, description="smooth random deformation, as `bend` of the whole pair")
+
+
+class DegradationConfig(Section):
+    """Shares of pictures that are made worse, source and driving picture each for itself; see `mrfa.training.degradation`."""
+
+    blur: float = Field(0.0, ge=0, le=1)
+    resolution: float = Field(0.0, ge=0, le=1, description="low, then enlarged")
+    light: float = Field(0.0, ge=0, le=1, description="from one side, and tinted")
+    noise: float = Field(0.0, ge=0, le=1)
+    banding: float = Field(0.0, ge=0, le=1, description="few grey levels, half of them dithered")
+    compression: float = Field(0.0, ge=0, le=1, description="by quantised cosine transforms, as JPEG and video have them")
+
+    @property
+    def any(self) -> bool:
+        """Whether there is something to do."""
+        return any(share > 0 for share in self.model_dump().values())
+
+
 class AugmentationConfig(Section):
     """Augmentation of a pair of frames; the same draw for both unless said otherwise."""
 
     horizontal_flip: bool = True
     time_flip: bool = True
-    colour_jitter: float = Field(0.1, ge=0, description="brightness, contrast, saturation, and hue as a share of a whole turn")
+    colour_jitter: float = Field(0.1, ge=0, description="brightness, contrast and saturation, at most")
+    hue: float | None = Field(None, ge=0, le=0.5, description="share of a whole turn, at most; None: as colour_jitter")
     colour_mix: float = Field(0.0, ge=0, description="standard deviation of a random mixing of the colour channels")
     rotation: float = Field(0.0, ge=0, description="degrees, at most")
     scale: float = Field(0.0, ge=0, lt=1, description="relative, at most")
@@ -73,6 +99,25 @@ class AugmentationConfig(Section):
         ge=0,
         description="smooth random deformation of the face's proportions, its standard deviation as a share of half the side",
     )
+    apart: float = Field(
+        0.0, ge=0, le=1, description="share of rotation, scale and shift that each of both frames has for itself"
+    )
+    stills: StillsConfig = StillsConfig()
+    degradation: DegradationConfig = DegradationConfig()
+
+
+class SamplingConfig(Section):
+    """Which pairs are drawn; the people of a data set are drawn alike, however many clips they have."""
+
+    weights: tuple[float, ...] = Field((), description="how often a person of each --data is drawn, in turn; 1 where not given")
+    stills: float = Field(0.25, ge=0, le=1, description="share of pairs made of stills, where there are both stills and clips")
+
+    @field_validator("weights")
+    @classmethod
+    def _positive(cls, weights: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0 < weight < math.inf for weight in weights):
+            raise ValueError("weights have to be above 0: leave a data set out that shall not be drawn")
+        return weights
 
 
 class PartDropoutConfig(Section):
@@ -107,6 +152,7 @@ class TrainingConfig(Section):
     compile: bool = Field(False, description="torch.compile the network: minutes at the start, then faster steps on a GPU")
     seed: int = 0
     objective: ObjectiveConfig = ObjectiveConfig()
+    sampling: SamplingConfig = SamplingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
 
 

@@ -1,4 +1,4 @@
-"""Pairs of frames of one clip, sampled by identity (paper 3.4)."""
+"""Pairs of frames of one clip, sampled by identity (paper 3.4), and stills, of which augmentation makes pairs."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -14,7 +14,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from mrfa.data.clips import square
 from mrfa.data.prepared import PreparedClip, read_frames
 from mrfa.errors import InputError
-from mrfa.training.config import TrainingConfig
+from mrfa.training.config import SamplingConfig, TrainingConfig
+from mrfa.training.stills import HEAD_POINTS, head_points
 
 
 class PairBatch(TypedDict):
@@ -24,6 +25,8 @@ class PairBatch(TypedDict):
         source, driving: uint8 RGB `[B, 3, H, W]`.
         source_groups, driving_groups: `[B, G, 2]` half-pixel normalised landmark groups; zeros where there are none.
         found: `[B]`, whether both frames have landmarks.
+        still: `[B]`, whether source and driving picture are the same still.
+        heads: `[B, HEAD_POINTS, 3]`, of stills with landmarks, see `mrfa.training.stills`; zeros of others.
     """
 
     source: Tensor
@@ -31,37 +34,58 @@ class PairBatch(TypedDict):
     source_groups: Tensor
     driving_groups: Tensor
     found: Tensor
+    still: Tensor
+    heads: Tensor
+
+
+class _People:
+    """Clips by the people that they show. The same person in data sets of different weights counts as two."""
+
+    def __init__(self, clips: dict[int, PreparedClip]) -> None:
+        people: dict[tuple[str, float], list[int]] = defaultdict(list)
+        for number, clip in clips.items():
+            people[clip.identity, clip.weight].append(number)
+        self.numbers = list(people.values())
+        self.limits = np.cumsum([weight for _, weight in people])
+
+    def draw(self, rng: np.random.Generator) -> int:
+        """Number of a clip: a person by weight, then any clip of that person."""
+        numbers = self.numbers[np.searchsorted(self.limits, rng.random() * self.limits[-1], side="right")]
+        return numbers[rng.integers(len(numbers))]
 
 
 class PairDraw:
     """Pair number `i` is always the same pair, so that a resumed run sees what an unbroken one would."""
 
-    def __init__(self, clips: list[PreparedClip], *, seed: int) -> None:
-        identities: dict[str, list[int]] = defaultdict(list)
-        for number, clip in enumerate(clips):
-            identities[clip.identity].append(number)
-        self.identities = list(identities.values())
+    def __init__(self, clips: list[PreparedClip], sampling: SamplingConfig, *, seed: int) -> None:
+        moving = {number: clip for number, clip in enumerate(clips) if not clip.still}
+        stills = {number: clip for number, clip in enumerate(clips) if clip.still}
+        self.moving, self.stills = (_People(chosen) if chosen else None for chosen in (moving, stills))
+        self.share = sampling.stills if moving else 1.0
         self.clips = clips
         self.seed = seed
 
     def __call__(self, index: int) -> tuple[int, list[int]]:
-        """Number of a clip and two of its frames."""
+        """Number of a clip and two of its frames, which of a still are the same."""
         rng = np.random.default_rng((self.seed, index))
-        numbers = self.identities[rng.integers(len(self.identities))]
-        number = numbers[rng.integers(len(numbers))]
+        if self.stills is not None and rng.random() < self.share:
+            return self.stills.draw(rng), [0, 0]
+        assert self.moving is not None
+        number = self.moving.draw(rng)
         return number, [int(i) for i in rng.choice(self.clips[number].frames, 2, replace=False)]
 
 
 class PairDataset(Dataset[dict[str, np.ndarray]]):
     """Pairs decoded from prepared clips one by one."""
 
-    def __init__(self, clips: list[PreparedClip], *, size: int, seed: int) -> None:
-        self.draw = PairDraw(clips, seed=seed)
+    def __init__(self, clips: list[PreparedClip], sampling: SamplingConfig, *, size: int, seed: int) -> None:
+        self.draw = PairDraw(clips, sampling, seed=seed)
         self.size = size
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         number, chosen = self.draw(index)
-        frames = read_frames(self.draw.clips[number], chosen)
+        clip = self.draw.clips[number]
+        frames = read_frames(clip, chosen)
         images = [_to_size(image, self.size) for image in frames.images]
         return {
             "source": images[0],
@@ -69,6 +93,8 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
             "source_groups": frames.groups[0],
             "driving_groups": frames.groups[1],
             "found": np.asarray(frames.found.all()),
+            "still": np.asarray(clip.still),
+            "heads": _heads(frames.groups[:1], frames.found[:1] & clip.still)[0],
         }
 
 
@@ -78,15 +104,20 @@ class ResidentPairs(Dataset[PairBatch]):
     Item `i` is batch number `i`, already on the device.
     """
 
-    def __init__(self, clips: list[PreparedClip], *, size: int, seed: int, batch: int, device: torch.device) -> None:
-        self.draw = PairDraw(clips, seed=seed)
+    def __init__(
+        self, clips: list[PreparedClip], sampling: SamplingConfig, *, size: int, seed: int, batch: int, device: torch.device
+    ) -> None:
+        self.draw = PairDraw(clips, sampling, seed=seed)
         self.batch = batch
         self.offsets = np.cumsum([0, *(clip.frames for clip in clips)])
         with ThreadPoolExecutor() as pool:
             parts = list(pool.map(lambda clip: self._load(clip, size), clips))
+        groups, found = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+        still = np.repeat([clip.still for clip in clips], [clip.frames for clip in clips])
         self.images = torch.cat([part[0] for part in parts]).to(device)
-        self.groups = torch.cat([part[1] for part in parts]).to(device)
-        self.found = torch.cat([part[2] for part in parts]).to(device)
+        self.groups, self.found, self.still, self.heads = (
+            torch.from_numpy(values).to(device) for values in (groups, found, still, _heads(groups, found & still))
+        )
 
     def __getitem__(self, number: int) -> PairBatch:
         chosen = [self.draw(number * self.batch + i) for i in range(self.batch)]
@@ -98,13 +129,23 @@ class ResidentPairs(Dataset[PairBatch]):
             "source_groups": self.groups[source],
             "driving_groups": self.groups[driving],
             "found": self.found[source] & self.found[driving],
+            "still": self.still[source],
+            "heads": self.heads[source],
         }
 
     @staticmethod
-    def _load(clip: PreparedClip, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _load(clip: PreparedClip, size: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
         frames = read_frames(clip, list(range(clip.frames)))
         images = torch.from_numpy(np.stack([_to_size(image, size) for image in frames.images]))
-        return images, torch.from_numpy(frames.groups), torch.from_numpy(frames.found)
+        return images, frames.groups, frames.found
+
+
+def _heads(groups: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """`[N, HEAD_POINTS, 3]` of landmark groups `[N, G, 2]` where they are wanted; zeros elsewhere."""
+    heads = np.zeros((len(groups), HEAD_POINTS, 3), np.float32)
+    if wanted.any():
+        heads[wanted] = head_points(torch.from_numpy(groups[wanted])).numpy()
+    return heads
 
 
 def _to_size(image: np.ndarray, size: int) -> np.ndarray:
@@ -140,7 +181,9 @@ class PairData(L.LightningDataModule):
         super().__init__()
         self.config = config
         self.clips = clips
-        self.validation_clips = validation_clips
+        self.validation_clips = None if validation_clips is None else [clip for clip in validation_clips if not clip.still]
+        if self.validation_clips == []:
+            raise InputError("the validation data are stills: give clips, whose motion can be compared with the truth")
         self.total_steps = config.steps or self._steps_of_epochs()
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -151,7 +194,7 @@ class PairData(L.LightningDataModule):
             raise InputError(f"training.batch_size={size} must be a multiple of the {trainer.world_size} processes")
         if self.config.resident:
             return self._resident_loader(trainer, size // trainer.world_size)
-        dataset = PairDataset(self.clips, size=self.config.image_size, seed=self.config.seed)
+        dataset = PairDataset(self.clips, self.config.sampling, size=self.config.image_size, seed=self.config.seed)
         numbers = PairNumbers(trainer, steps=self.total_steps, per_step=size)
         return self._loader(dataset, numbers, size // trainer.world_size)
 
@@ -159,12 +202,13 @@ class PairData(L.LightningDataModule):
         """All pairs in every process, as these must log the same figures."""
         if self.validation_clips is None:
             return []
-        dataset = PairDataset(self.validation_clips, size=self.config.image_size, seed=1)
+        dataset = PairDataset(self.validation_clips, self.config.sampling, size=self.config.image_size, seed=1)
         return [self._loader(dataset, range(self.VALIDATION_PAIRS), 8)]
 
     def _resident_loader(self, trainer: L.Trainer, batch: int) -> DataLoader[Any]:
         dataset = ResidentPairs(
             self.clips,
+            self.config.sampling,
             size=self.config.image_size,
             seed=self.config.seed,
             batch=batch,
@@ -184,7 +228,8 @@ class PairData(L.LightningDataModule):
         )
 
     def _steps_of_epochs(self) -> int:
-        pairs = count_identities(self.clips) * self.config.pairs_per_identity * self.config.epochs
+        moving = [clip for clip in self.clips if not clip.still]
+        pairs = count_identities(moving or self.clips) * self.config.pairs_per_identity * self.config.epochs
         return max(1, pairs // self.config.batch_size)
 
 

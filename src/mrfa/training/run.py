@@ -1,6 +1,7 @@
 """`mrfa train`: prepare the data, build the run, fit, and write a model folder."""
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,7 @@ STORED_SIZE = 256
 def train(
     config: Config,
     *,
-    data: Path,
+    data: Path | Sequence[Path],
     output: Path,
     validation: Path | None = None,
     cache: Path | None = None,
@@ -46,7 +47,7 @@ def train(
 
     Args:
         config: network and training settings.
-        data: folder of clips, or a packed file of `mrfa pack`; see `mrfa.data.clips`.
+        data: folder of clips or of stills, or a packed file of `mrfa pack`, or several of them; see `mrfa.data.clips`.
         output: folder of the run: checkpoints, logs, and the model folder `model`.
         validation: folder of clips of other people, measured at every checkpoint.
         cache: folder for prepared clips; `output/cache` by default.
@@ -83,7 +84,7 @@ def train(
     torch.set_float32_matmul_precision("high")
     network, objective = _build(config, init), Objective(config.training.objective)
     cache = cache or output / "cache"
-    clips = _prepare(data, cache, config, processes)
+    clips = _prepare_all([data] if isinstance(data, Path) else data, cache, config, processes)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config, processes) if validation else None)
     module = TrainingModule(network, objective, config, total_steps=pairs.total_steps, output=output)
     trainer = _trainer(config, output, pairs, processes, checkpoint_every, end, chosen)
@@ -140,6 +141,18 @@ def _take_over(network: Network, start: Network, origin: Path) -> None:
 def _modules(keys: set[str]) -> str:
     """Names of the modules that parameters belong to."""
     return ", ".join(sorted({key.rpartition(".")[0] for key in keys}))
+
+
+def _prepare_all(roots: Sequence[Path], cache: Path, config: Config, processes: Processes) -> list[PreparedClip]:
+    """The clips of several data sets, each with its data set's weight."""
+    weights = config.training.sampling.weights
+    if len(weights) > len(roots):
+        raise InputError(f"training.sampling.weights has {len(weights)} values for {len(roots)} data sets: one for each --data")
+    clips = []
+    for number, root in enumerate(roots):
+        weight = weights[number] if number < len(weights) else 1.0
+        clips += [clip._replace(weight=weight) for clip in _prepare(root, cache, config, processes)]
+    return clips
 
 
 def _prepare(root: Path, cache: Path, config: Config, processes: Processes) -> list[PreparedClip]:
