@@ -104,6 +104,7 @@ def test_models_and_result_videos_in_one_table(tmp_path: Path, tiny_network: Net
 
 def test_tables_are_measured_as_the_published_figures_were() -> None:
     assert (TableSettings().variant, TableSettings().frames_per_clip, TableSettings().clips) == ("paper", 0, 0)
+    assert (TableSettings().motion, TableSettings().start) == ("relative", "first")
 
 
 def test_a_table_says_its_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

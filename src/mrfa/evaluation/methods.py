@@ -36,7 +36,8 @@ class CrossMotion(NamedTuple):
         if self.kind == "absolute":
             return None
         settings, network, size = MotionSettings(self.kind), animator.network, animator.batch_size
-        driver = stack_keypoints(animator.detect(clip[start : start + size]) for start in range(0, len(clip), size))
+        looked_at = clip if self.start == "best" or settings.takes_faces_apart(network) else clip[:1]
+        driver = stack_keypoints(animator.detect(looked_at[place : place + size]) for place in range(0, len(looked_at), size))
         first = settings.best_start(network, source, driver.positions) if self.start == "best" else 0
         return settings.transfer(network, source, animator.detect(clip[first]), driver.positions)
 
