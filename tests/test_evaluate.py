@@ -273,7 +273,7 @@ def test_a_sheet_shows_the_worst_by_each_metric(tmp_path: Path, monkeypatch: pyt
     rising = {clip: float(number) for number, clip in enumerate(clips)}
     both = {"m": ("lower", rising), "n": ("higher", rising), "o": ("lower", rising)}
     titles = _sheet_titles(tmp_path, monkeypatch, both)
-    assert titles[:3] == ["29  m 29  o 29", "00  n 0", "28  m 28  o 28"] and len(titles) == 12
+    assert titles[:4] == ["29  m 29  o 29", "00  n 0", "28  m 28", "01  n 1"] and len(titles) == 12
     many = {f"m{number}": ("lower", {clip: float(clip == clips[number]) for clip in clips}) for number in range(13)}
     assert len(_sheet_titles(tmp_path, monkeypatch, many)) == 13
 

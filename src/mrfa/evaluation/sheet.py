@@ -58,16 +58,16 @@ def write_sheet(path: Path, folder: Path, records: Sequence[TrialRecord], metric
 def worst_trials(records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> dict[int, list[str]]:
     """Numbers of the trials that are worst by a metric, with what they have by which.
 
-    First comes the worst by each metric, in the metrics' order, and then, up to `ROWS`, the second worst by each, and so on.
-    Metrics by which all trials are alike, or of sets, find none.
+    First come the worst by each metric, in the metrics' order, and then, up to `ROWS`, more that are second worst by one, and so
+    on. Metrics by which all trials are alike, or of sets, find none.
     """
     found: dict[int, list[str]] = {}
     rankings = [(metric, *_ranking(records, metric)) for metric in metrics if metric.of_set is None]
     for place in range(len(records)):
         for metric, scores, ranking in rankings:
-            if place < len(ranking) and (place == 0 or len(found) < ROWS):
-                index = ranking[place]
-                found.setdefault(index, []).append(f"{metric.name} {scores[index]:.4g}")
+            index = ranking[place] if place < len(ranking) else None
+            if index is not None and (place == 0 or (index not in found and len(found) < ROWS)):
+                found.setdefault(index, []).append(f"{metric.name.partition(' (')[0]} {scores[index]:.4g}")
     return found
 
 
