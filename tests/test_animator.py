@@ -9,7 +9,9 @@ from conftest import tiny_preset
 
 import mrfa
 from mrfa.animation.animator import Animator
+from mrfa.animation.smoothing import SmoothMotion
 from mrfa.devices import pick_device
+from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network, Output, Source
 from mrfa.training.config import Config
@@ -154,6 +156,21 @@ def test_an_initial_frame_of_the_callers(animator: Animator, source: Source) -> 
     assert np.abs(whole[2].astype(int) - part[1]).max() <= 1
 
 
+def test_a_streams_motion_is_smoothed_as_it_comes(animator: Animator, source: Source) -> None:
+    driving = pictures(5)
+    smoothed = SmoothMotion(1.0)(animator.detect(driving), [number / 50 for number in range(5)])
+    expected = [smoothed.part(slice(number, number + 1)) for number in range(5)]
+    one = list(animator.animate(source, driving, motion="absolute", smooth=1.0, rate=50))
+    other = list(animator.animate(source, expected, motion="absolute"))
+    assert max(difference(*pair) for pair in zip(one, other, strict=True)) <= 1
+    raw = list(animator.animate(source, driving, motion="absolute"))
+    assert difference(one[0], raw[0]) <= 1 < difference(one[4], raw[4])
+    with pytest.raises(ValueError, match="rate above 0"):
+        animator.animate(source, driving, smooth=1.0, rate=0)
+    with pytest.raises(InputError, match="must be 0 to 1"):
+        animator.animate(source, driving, smooth=2)
+
+
 def test_threads_share_an_animator(animator: Animator) -> None:
     """Each has its own portrait and driver."""
 
@@ -236,7 +253,7 @@ def test_misuse_is_told_at_the_call(animator: Animator, source: Source) -> None:
         animator.animate(source, [animator.detect([good, good])])
     stream = Animator(animator.network, batch_size=1).animate(source, [good, keypoints, fewer])
     assert [next(stream).shape for _ in range(2)] == [(64, 64, 3)] * 2
-    with pytest.raises(mrfa.InputError, match="as the portrait's are"):
+    with pytest.raises(InputError, match="as the portrait's are"):
         next(stream)
     with pytest.raises(ValueError, match="for relative motion"):
         animator.animate(source, [good], motion="absolute", adapt_scale=True)
@@ -254,7 +271,7 @@ def test_device_precision_and_batch_size_are_checked(tiny_network: Network) -> N
         ({"dtype": torch.float64}, "there is no precision 'torch.float64'"),
         ({"batch_size": 0}, "must be at least 1, got 0"),
     ]:
-        with pytest.raises(mrfa.InputError, match=message):
+        with pytest.raises(InputError, match=message):
             Animator(tiny_network, **options)  # type: ignore[arg-type]
     animator = Animator(tiny_network, device="cpu", dtype=torch.bfloat16, batch_size=3)
     assert (animator.device, animator.dtype, animator.batch_size) == (torch.device("cpu"), torch.bfloat16, 3)
@@ -272,7 +289,7 @@ def test_the_default_device_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> N
     there(2, True)
     assert pick_device() == pick_device("cuda") == torch.device("cuda")
     assert pick_device("cuda:1") == torch.device("cuda:1")
-    with pytest.raises(mrfa.InputError, match="no device 'cuda:2' here: choose from cuda:0, cuda:1, mps, cpu"):
+    with pytest.raises(InputError, match="no device 'cuda:2' here: choose from cuda:0, cuda:1, mps, cpu"):
         pick_device("cuda:2")
 
 
@@ -281,5 +298,5 @@ def test_from_pretrained(tiny_network: Network, tiny_config: Config, tmp_path: P
     animator = mrfa.Animator.from_pretrained(tmp_path / "tiny", device="cpu", dtype="bf16", batch_size=3)
     assert (animator.size, animator.dtype, animator.batch_size) == (64, torch.bfloat16, 3)
     assert animator.fingerprint == Animator(tiny_network).fingerprint
-    with pytest.raises(mrfa.InputError, match="no model"):
+    with pytest.raises(InputError, match="no model"):
         mrfa.Animator.from_pretrained("no-such-model")

@@ -18,6 +18,7 @@ from mrfa.animation.extraction import extract_motion
 from mrfa.animation.job import animate_file
 from mrfa.animation.portrait import Portrait, crop_displacement
 from mrfa.animation.settings import MotionSettings
+from mrfa.animation.smoothing import smooth_clip
 from mrfa.animation.template import MotionTemplate
 from mrfa.animation.template_editing import trim
 from mrfa.cli import main
@@ -263,6 +264,24 @@ def test_frames_without_a_face_are_neither_studied_nor_the_start(model: Path, cl
         assert torch.equal(study.clip, track.keypoints.positions[[1, 4, 5, 6]])
         initial[text] = int((track.keypoints.positions - study.initial.positions).abs().sum((1, 2)).argmin())
     assert initial["first"] == 1 and initial["2"] == 4 and initial["best"] in (1, 4, 5, 6)
+
+
+def test_the_drivers_motion_is_smoothed_by_its_time_stamps(
+    model: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[torch.Tensor] = []
+    step = Animator.step
+    monkeypatch.setattr(
+        Animator, "step", lambda self, *given, **more: (shown.append(given[1].positions), step(self, *given, **more))[1]
+    )
+    options = ("--model", model, "--driving-crop", "none", "--smooth", "0.7")
+    assert command(monkeypatch, "animate", ASTRONAUT, clip, "-o", tmp_path / "out.mp4", *options) == 0
+    track = driver.open_driver(clip, "none").read(Animator.from_pretrained(model))
+    expected = smooth_clip(track.keypoints, [float(second) + 1 for second in seconds(clip)], 0.7)
+    torch.testing.assert_close(torch.cat(shown), expected.positions, atol=1e-6, rtol=0)
+    assert (expected.positions - track.keypoints.positions).abs().max() > 3e-4
+    with pytest.raises(InputError, match="the strength of smoothing must be 0 to 1"):
+        animate_file(ASTRONAUT, clip, tmp_path / "out.mp4", model=model, smooth=1.5)
 
 
 def test_options_of_device_precision_and_batch_size(

@@ -155,6 +155,9 @@ def animate(
     lips: StrengthOption = 1.0,
     keep_pose: Annotated[bool, typer.Option("--keep-pose", help="Expression only; the same as --head 0.")] = False,
     adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
+    smooth: Annotated[
+        float, typer.Option(min=0, max=1, help="Steady the driver's motion: 0 leaves it as it is, 0.25 is gentle.")
+    ] = 0.0,
     compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
     paste_back: Annotated[bool, typer.Option(help="Write the whole portrait, not only the face's crop.")] = True,
     audio: Annotated[str, typer.Option(metavar="copy|transcode|none", help="What becomes of the driver's sound.")] = "copy",
@@ -180,6 +183,7 @@ def animate(
             start=start,
             strengths=Strengths(expression, 0.0 if keep_pose else head, eyes, lips),
             adapt_scale=adapt_scale,
+            smooth=smooth,
             compare=compare,
             paste_back=paste_back,
             audio=audio,

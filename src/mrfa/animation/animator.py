@@ -1,7 +1,7 @@
 """The animator: a network, where and how it computes, and the one way from a portrait and driving frames to pictures."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, islice
+from itertools import chain, count, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import cast, overload
@@ -14,6 +14,7 @@ from mrfa.animation.face_motion import Strengths, is_of_places
 from mrfa.animation.motion import Transfer
 from mrfa.animation.pictures import Picture, Pictures, as_batch, check_picture
 from mrfa.animation.settings import MotionKind, MotionSettings
+from mrfa.animation.smoothing import SmoothMotion
 from mrfa.data.tensors import to_pictures
 from mrfa.devices import pick_batch_size, pick_device, pick_precision
 from mrfa.errors import InputError
@@ -191,6 +192,8 @@ class Animator:
         strengths: Strengths = ...,
         adapt_scale: bool = ...,
         initial: Keypoints | None = ...,
+        smooth: float = ...,
+        rate: float = ...,
     ) -> Iterator[Tensor]: ...
 
     @overload
@@ -203,6 +206,8 @@ class Animator:
         strengths: Strengths = ...,
         adapt_scale: bool = ...,
         initial: Keypoints | None = ...,
+        smooth: float = ...,
+        rate: float = ...,
     ) -> Iterator[np.ndarray]: ...
 
     def animate(
@@ -214,6 +219,8 @@ class Animator:
         strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
         adapt_scale: bool = False,
         initial: Keypoints | None = None,
+        smooth: float = 0.0,
+        rate: float = 25.0,
     ) -> Iterator[np.ndarray] | Iterator[Tensor]:
         """The portraits in the pose of each driving frame, one by one as they come.
 
@@ -227,6 +234,8 @@ class Animator:
             adapt_scale: scale relative motion by the size of the faces.
             initial: keypoints of the driver's frame that counts as the portrait's pose, positions `[1, K, 2]`; by default the
                 first frame's.
+            smooth: steady the driver's motion, 0 (as it is) to 1, which lags by up to about half a frame; see `SmoothMotion`.
+            rate: of the driver, in frames a second, by which smoothing goes.
 
         Returns:
             For each frame uint8 RGB `[size, size, 3]`, or, where frames are tensors, a tensor `[3, size, size]` in [0, 1] on the
@@ -234,11 +243,15 @@ class Animator:
 
         Raises:
             InputError: settings that do not go together, or with the model.
-            ValueError: the first frame or `initial` does not fit. A later frame that does not fit raises when its turn comes.
+            ValueError: the rate is not above 0, or the first frame or `initial` does not fit. A later frame that does not fit
+                raises when its turn comes.
         """
         settings = MotionSettings(motion, strengths, adapt_scale)
         settings.check()
         settings.check_model(self.network)
+        steady = SmoothMotion(smooth)
+        if not rate > 0:
+            raise ValueError(f"expected a rate above 0, got {rate}")
         if motion == "absolute" and initial is not None:
             raise ValueError("initial is where relative motion begins: leave it out with motion='absolute'")
         if initial is not None:
@@ -249,7 +262,7 @@ class Animator:
         if first is not None:
             _check_frame(first, source)
         begun = chain(() if first is None else (first,), remaining)
-        images = self._animated(source, begun, settings, initial)
+        images = self._animated(source, begun, settings, initial, steady, rate)
         pictures = chain.from_iterable(images) if isinstance(first, Tensor) else chain.from_iterable(map(_to_arrays, images))
         return pictures if source.image.shape[0] > 1 else map(itemgetter(0), pictures)
 
@@ -259,13 +272,16 @@ class Animator:
         frames: Iterator[Picture | Keypoints],
         settings: MotionSettings,
         initial: Keypoints | None,
+        steady: SmoothMotion,
+        rate: float,
     ) -> Iterator[Tensor]:
         """`[B, S, 3, size, size]` for every `batch_size` frames."""
         transfer: Transfer | None = None
+        times = (number / rate for number in count())
         while batch := list(islice(frames, self.batch_size)):
             for frame in batch:
                 _check_frame(frame, source)
-            driving = self.detect(batch)
+            driving = steady(self.detect(batch), list(islice(times, len(batch))))
             if transfer is None:
                 transfer = settings.transfer(self.network, source.keypoints, driving if initial is None else initial)
             image = self.step(source, driving, transfer=transfer).image

@@ -22,6 +22,7 @@ from mrfa.animation.crop import (
     turned_face_warnings,
     whole_picture,
 )
+from mrfa.animation.smoothing import smooth_clip
 from mrfa.animation.template import SUFFIX, MotionTemplate
 from mrfa.animation.tracking import FaceWatch, Held, Seen, Spans, trusted
 from mrfa.data.video import VideoReader, open_frames
@@ -59,6 +60,10 @@ class MotionTrack(NamedTuple):
     def length(self) -> int:
         """Number of frames."""
         return len(self.pts)
+
+    def smoothed(self, strength: float) -> "MotionTrack":
+        """The same, steadier: 0 (as it is) to 1, see `mrfa.animation.smoothing`."""
+        return self._replace(keypoints=smooth_clip(self.keypoints, [float(pts * self.time_base) for pts in self.pts], strength))
 
 
 class VideoDriver:

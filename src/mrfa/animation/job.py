@@ -15,6 +15,7 @@ from mrfa.animation.face_motion import FaceMotion, Strengths
 from mrfa.animation.motion import Transfer
 from mrfa.animation.portrait import crop_displacement
 from mrfa.animation.settings import MotionKind, MotionSettings
+from mrfa.animation.smoothing import check_strength
 from mrfa.animation.start import check_track, parse_start, study_track
 from mrfa.animation.template import SUFFIX
 from mrfa.data.audio import parse_audio_mode
@@ -52,6 +53,7 @@ def animate_file(
     start: str = "best",
     strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
     adapt_scale: bool = False,
+    smooth: float = 0.0,
     compare: bool = False,
     paste_back: bool = True,
     audio: str = "copy",
@@ -71,6 +73,7 @@ def animate_file(
         start: the driver's frame that counts as the portrait's pose: `best`, `first`, its number, or seconds such as `1.5s`.
         strengths: how much of expression, head motion, eyes and lips the portrait gets, each 0 to 2.
         adapt_scale: scale relative motion by the size of the faces.
+        smooth: steady the driver's motion, 0 (as it is) to 1, without lag; see `mrfa.animation.smoothing`.
         compare: write source, driver (a template has no picture) and result beside each other.
         paste_back: write the whole portrait, otherwise the animated crop.
         audio: what becomes of the driver's sound: `copy` where the output can hold it, else coded anew; `transcode`: coded anew
@@ -83,6 +86,7 @@ def animate_file(
     source, driving, output = Path(source), Path(driving), Path(output)
     settings, begin = MotionSettings(motion, strengths, adapt_scale), parse_start(start)
     settings.check()
+    check_strength(smooth)
     check_output(output, [source, driving], sorted(VIDEO_SUFFIXES))
     source_crop, driving_crop, audio_mode = parse_crop(source_crop), parse_crop(driving_crop), parse_audio_mode(audio)
     chosen = parse_face(face)
@@ -94,7 +98,7 @@ def animate_file(
     settings.check_model(animator.network)
     box, turn = picture_crop(portrait, source_crop, source, chosen)
     encoded = animator.encode(crop_image(portrait, box, animator.size))
-    track = driver.read(animator, on_progress)
+    track = driver.read(animator, on_progress).smoothed(smooth)
     check_track(track, animator.network, encoded.keypoints, settings, driving)
     canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
     transfer: Transfer | None = None
