@@ -128,7 +128,7 @@ def _back_and_forth(template: MotionTemplate) -> MotionTemplate:
 
 
 def _faded_loop(template: MotionTemplate, ease: Fraction) -> MotionTemplate:
-    end, seconds, frames = _seam(template, ease), _seconds(template), template.frames()
+    frames, seconds, end = template.frames(), _seconds(template), _seam(template, ease)
     if end == len(template):
         raise InputError(f"no frame begins in the last {float(ease):g} s, over which the loop should fade: give more")
     overlap = float(template.length) - float(seconds[end])
