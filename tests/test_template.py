@@ -68,6 +68,8 @@ def test_round_trip(template: MotionTemplate, tmp_path: Path, change: Callable[[
     template.save(path)
     assert_equal(MotionTemplate.load(path), template)
     assert [p.name for p in tmp_path.iterdir()] == ["motion.safetensors"]
+    (tmp_path / "other").touch()
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode, "readable by whom the user's mask says"
 
 
 def test_pose_shape_and_expression_give_the_places_back(template: MotionTemplate, monkeypatch: pytest.MonkeyPatch) -> None:

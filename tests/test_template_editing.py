@@ -11,7 +11,7 @@ from mrfa.animation import template_editing
 from mrfa.animation.expression import Frames, mouth_opening, with_openings
 from mrfa.animation.head import HeadPose, face_statistics, project, rotation_of, vector_of
 from mrfa.animation.template import LARGEST, DetectorTrack, FaceTrack, MotionTemplate
-from mrfa.animation.template_editing import frame_at, join, loop, mirror, retime, trim
+from mrfa.animation.template_editing import frame_number, join, loop, mirror, retime, trim
 from mrfa.data.guidance import GROUP_INDEX, GROUPS
 from mrfa.errors import InputError
 
@@ -58,8 +58,12 @@ def test_trim_keeps_all_that_is_known_of_the_frames() -> None:
             trim(whole, first, last)
 
 
-def test_frames_are_found_by_their_seconds() -> None:
-    assert [frame_at(moving(), seconds) for seconds in (-1, 0, 0.05, 0.051, 0.45, 0.46)] == [0, 0, 1, 2, 9, 10]
+def test_frames_are_found_by_number_and_seconds() -> None:
+    whole = moving()
+    assert [frame_number(whole, text) for text in ("0", "7", "0.0", "0.05", "0.051", "0.45s", "1s")] == [0, 7, 0, 1, 2, 9, 10]
+    for text in ("best", "-1", "1e3", "nan", "1.5m", ""):
+        with pytest.raises(InputError, match=f"'{text}' is no place in a template"):
+            frame_number(whole, text)
 
 
 def test_mirrored_twice_is_the_same() -> None:
@@ -144,6 +148,7 @@ def test_joined_time_stamps_are_exact_in_a_common_unit() -> None:
         *(Fraction(4, 20) + number * Fraction(1001, 30000) for number in range(4)),
         *(third + number * TWENTIETH for number in range(4)),
     ]
+    assert both.rate == pytest.approx(Fraction(12) / both.length, rel=1e-3)
     odd = replace(other, time_base=Fraction(1, LARGEST))
     with pytest.raises(InputError, match="time stamps do not go together"):
         join([moving(4), odd], Fraction(0))
@@ -165,6 +170,16 @@ def test_back_and_forth_keeps_all_that_is_known_of_the_frames() -> None:
     assert there.detected is not None and there.detected.positions[:, 0, 0].tolist() == [0, 1, 2, 3, 2, 1]
     assert torch.equal(places(there), places(whole)[[0, 1, 2, 3, 2, 1]])
     assert there.pts == [10, 20, 50, 90, 130, 160] and there.durations == [10, 30, 40, 40, 30, 10]
+
+
+@pytest.mark.parametrize("kind", ["fade", "back"])
+def test_a_loop_is_played_again(kind: str) -> None:
+    once = loop(moving(), kind, Fraction(1, 5))  # type: ignore[arg-type]
+    again = loop(moving(), kind, Fraction(1, 5), times=3)  # type: ignore[arg-type]
+    assert again.length == 3 * once.length and len(again) == 3 * len(once)
+    assert torch.equal(places(again), places(once).repeat(3, 1, 1)) and again.durations == once.durations * 3
+    period = once.length / once.time_base
+    assert again.pts == [pts + turn * period for turn in range(3) for pts in once.pts]
 
 
 def test_what_cannot_be_done_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,6 +206,8 @@ def test_what_cannot_be_done_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="2 frames is too short to go back and forth"):
         loop(moving(2), "back")
     monkeypatch.setattr(template_editing, "MOST_FRAMES", 15)
+    with pytest.raises(InputError, match="18 frames would be too long"):
+        loop(whole, "back")
     for attempt in (lambda: retime(whole, Fraction(1, 2)), lambda: join([whole, whole], Fraction(0))):
         with pytest.raises(InputError, match="20 frames would be too long: at most 15"):
             attempt()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from mrfa.animation.expression import Frames, take_apart
@@ -102,6 +102,11 @@ class MotionTemplate:
         last = self.durations[-1]
         return (self.pts[-1] - self.pts[0]) * self.time_base + (last * self.time_base if last else 1 / self.rate)
 
+    def seconds(self) -> Tensor:
+        """When each frame begins, from the first on, float64 `[T]`."""
+        pts = torch.tensor(self.pts, dtype=torch.float64)
+        return (pts - pts[0]) * float(self.time_base)
+
     def frames(self) -> Frames:
         """Head pose, face seen from the front, and the person's shape: of all frames, float64.
 
@@ -166,7 +171,8 @@ class MotionTemplate:
                 tensors["affine"] = self.detected.affine
             metadata["detector"] = self.detected.fingerprint
         with replacing(path) as temporary:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+            # Not by save_file, which makes the file private whatever the user's mask.
+            temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
 
     @classmethod
     def load(cls, path: str | Path) -> "MotionTemplate":

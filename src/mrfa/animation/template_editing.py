@@ -5,6 +5,7 @@ rotations, sizes by their ratio, places and expressions linearly; such frames ha
 template: what only the detector that made the template knows of its frames is left out for all of the result.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -27,6 +28,8 @@ LoopKind = Literal["fade", "back"]
 SLOWEST, FASTEST = Fraction(1, 32), Fraction(32)
 LOWEST_RATE, HIGHEST_RATE = Fraction(1), Fraction(240)
 MOST_FRAMES = 1_000_000
+# Time stamps that are nearer, in seconds, are the same.
+_EXACT = 1e-9
 
 
 def trim(template: MotionTemplate, first: int, last: int) -> MotionTemplate:
@@ -41,9 +44,18 @@ def trim(template: MotionTemplate, first: int, last: int) -> MotionTemplate:
     return _picked(template, chosen, template.pts[first:last], template.durations[first:last])
 
 
-def frame_at(template: MotionTemplate, seconds: float) -> int:
-    """The number of the first frame that begins so many seconds, or more, after the first one; their count beyond the end."""
-    return int(torch.searchsorted(_seconds(template), torch.tensor(seconds, dtype=torch.float64) - 1e-9))
+def frame_number(template: MotionTemplate, text: str) -> int:
+    """A frame by its number, such as `12`, or by seconds from the first frame's beginning, such as `1.5` or `2s`: the first one
+    that begins then or later, and beyond the end their count.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if re.fullmatch(r"\d{1,9}", text):
+        return int(text)
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?s|\d{1,9}\.\d{1,9}", text):
+        return _frame_at(template, float(text.removesuffix("s")))
+    raise InputError(f"'{text}' is no place in a template: give a frame's number such as 12, or seconds such as 1.5s")
 
 
 def mirror(template: MotionTemplate) -> MotionTemplate:
@@ -81,7 +93,7 @@ def retime(template: MotionTemplate, speed: Fraction = Fraction(1), rate: Fracti
         durations=[1] * count,
         time_base=1 / rate,
         rate=rate,
-        face=_face(_sampled(template.frames(), _seconds(template), times)),
+        face=_face(_sampled(template.frames(), template.seconds(), times)),
         detected=None,
     )
 
@@ -99,20 +111,25 @@ def join(templates: Sequence[MotionTemplate], ease: Fraction = Fraction(1, 2)) -
     return reduce(lambda one, other: _joined(one, other, ease), templates)
 
 
-def loop(template: MotionTemplate, kind: LoopKind = "fade", ease: Fraction = Fraction(1, 2)) -> MotionTemplate:
+def loop(template: MotionTemplate, kind: LoopKind = "fade", ease: Fraction = Fraction(1, 2), times: int = 1) -> MotionTemplate:
     """A template whose end meets its start, so that it may be played again and again.
 
     Args:
         template: `fade` needs named places.
         kind: `fade`: the last `ease` seconds are cut off and fade into the first ones; `back`: forwards and then backwards.
         ease: seconds.
+        times: how often the loop is played, at least once.
 
     Raises:
-        InputError: no such kind, or the template is too short.
+        InputError: no such kind, the template is too short, or the result would be too long.
     """
     if kind not in get_args(LoopKind):
         raise InputError(f"there is no loop '{kind}': choose from {', '.join(get_args(LoopKind))}")
-    return _back_and_forth(template) if kind == "back" else _faded_loop(template, ease)
+    once = _back_and_forth(template) if kind == "back" else _faded_loop(template, ease)
+    _check_count(len(once) * times)
+    period = int(once.length / once.time_base)
+    pts = [value + turn * period for turn in range(times) for value in once.pts]
+    return _picked(once, list(range(len(once))) * times, pts, once.durations * times)
 
 
 def _back_and_forth(template: MotionTemplate) -> MotionTemplate:
@@ -128,7 +145,7 @@ def _back_and_forth(template: MotionTemplate) -> MotionTemplate:
 
 
 def _faded_loop(template: MotionTemplate, ease: Fraction) -> MotionTemplate:
-    frames, seconds, end = template.frames(), _seconds(template), _seam(template, ease)
+    frames, seconds, end = template.frames(), template.seconds(), _seam(template, ease)
     if end == len(template):
         raise InputError(f"no frame begins in the last {float(ease):g} s, over which the loop should fade: give more")
     overlap = float(template.length) - float(seconds[end])
@@ -143,13 +160,13 @@ def _faded_loop(template: MotionTemplate, ease: Fraction) -> MotionTemplate:
 def _joined(one: MotionTemplate, other: MotionTemplate, ease: Fraction) -> MotionTemplate:
     first, second = one.frames(), other.frames()
     second = second._replace(front=first.shape + (second.front - second.shape), shape=first.shape)
-    seam, seconds = _seam(one, ease), _seconds(other)
+    seam, seconds = _seam(one, ease), other.seconds()
     start = one.length if seam == len(one) else (one.pts[seam] - one.pts[0]) * one.time_base
     overlap = one.length - start
     if overlap > other.length:
         raise _too_short(other, ease)
     _check_count(seam + len(other))
-    before = _sampled(first, _seconds(one), float(start) + seconds)
+    before = _sampled(first, one.seconds(), float(start) + seconds)
     shares = _smooth(seconds / float(overlap)) if overlap else torch.ones_like(seconds)
     places = [_face(part).places for part in (_part(first, slice(0, seam)), _between(before, second, shares))]
     unit = _common_unit(one.time_base, other.time_base)
@@ -158,7 +175,9 @@ def _joined(one: MotionTemplate, other: MotionTemplate, ease: Fraction) -> Motio
     pts += [round(start / unit) + (value - other.pts[0]) * b for value in other.pts]
     durations = [None if value is None else value * a for value in one.durations[:seam]]
     durations += [None if value is None else value * b for value in other.durations]
-    joined = MotionTemplate(pts, durations, unit, one.rate, FaceTrack(torch.cat(places), first.shape.float()), None)
+    mean_rate = len(pts) / (start + other.length)
+    rate = one.rate if one.rate == other.rate else mean_rate.limit_denominator(1001)
+    joined = MotionTemplate(pts, durations, unit, rate, FaceTrack(torch.cat(places), first.shape.float()), None)
     if not time_fits(joined):
         raise InputError("the templates' time stamps do not go together: give all the same rate with  mrfa motion retime --rate")
     return joined
@@ -168,7 +187,12 @@ def _seam(template: MotionTemplate, ease: Fraction) -> int:
     """The first of the frames that begin in the last `ease` seconds; their count where none does."""
     if not 0 <= ease < template.length:
         raise _too_short(template, ease)
-    return frame_at(template, float(template.length - ease))
+    return _frame_at(template, float(template.length - ease))
+
+
+def _frame_at(template: MotionTemplate, seconds: float) -> int:
+    """The first frame that begins so many seconds after the first one, or later."""
+    return int(torch.searchsorted(template.seconds(), torch.tensor(seconds, dtype=torch.float64) - _EXACT))
 
 
 def _too_short(template: MotionTemplate, ease: Fraction) -> InputError:
@@ -193,17 +217,11 @@ def _picked(template: MotionTemplate, order: Sequence[int], pts: list[int], dura
     return replace(template, pts=pts, durations=list(durations), face=face, detected=detected)
 
 
-def _seconds(template: MotionTemplate) -> Tensor:
-    """When each frame begins, from the first on, float64 `[T]`."""
-    pts = torch.tensor(template.pts, dtype=torch.float64)
-    return (pts - pts[0]) * float(template.time_base)
-
-
 def _sampled(frames: Frames, seconds: Tensor, times: Tensor) -> Frames:
     """Frames that begin at `seconds` `[T]`, as they are at `times` `[N]`; the last one lasts."""
-    before = (torch.searchsorted(seconds, times + 1e-9, right=True) - 1).clamp(0, len(seconds) - 1)
+    before = (torch.searchsorted(seconds, times + _EXACT, right=True) - 1).clamp(0, len(seconds) - 1)
     after = (before + 1).clamp_max(len(seconds) - 1)
-    gaps = (seconds[after] - seconds[before]).clamp_min(1e-9)
+    gaps = (seconds[after] - seconds[before]).clamp_min(_EXACT)
     shares = ((times - seconds[before]) / gaps).clamp(0, 1)
     return _between(_part(frames, before), _part(frames, after), torch.where(after > before, shares, 0))
 
