@@ -497,6 +497,12 @@ def test_a_template_outlives_its_detector(tiny_config: Config, clip: Path, tmp_p
         animate_file(ASTRONAUT, template, output, **options)
         for one, other in zip(frames(tmp_path / "video.mp4"), frames(output), strict=True):
             assert np.abs(one.image.astype(int) - other.image).max() <= 1
+    whole = MotionTemplate.load(template)
+    assert whole.face is not None
+    replace(whole, face=whole.face._replace(shape=1.5 * whole.face.shape)).save(tmp_path / "wide.safetensors")
+    animate_file(ASTRONAUT, template, output, model=tmp_path / "model1", paste_back=False)
+    animate_file(ASTRONAUT, tmp_path / "wide.safetensors", tmp_path / "wide.mp4", model=tmp_path / "model1", paste_back=False)
+    assert np.abs(frames(output)[3].image.astype(int) - frames(tmp_path / "wide.mp4")[3].image).max() > 5, "it is the shape"
     assert animate_file(ASTRONAUT, template, output, model=tmp_path / "model2", paste_back=False).frames == 7
     for motion in ("relative", "absolute"):
         with pytest.raises(InputError, match=f"only those with names, too few for {motion} motion: leave --motion at auto"):

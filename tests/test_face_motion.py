@@ -15,7 +15,7 @@ from mrfa.animation.expression import (
     take_apart,
     with_openings,
 )
-from mrfa.animation.face_motion import FaceMotion, Strengths, nearest_frame, take_apart_alone
+from mrfa.animation.face_motion import FaceMotion, Strengths, named_places, nearest_frame, take_apart_alone
 from mrfa.animation.head import (
     HeadPose,
     face_statistics,
@@ -28,7 +28,7 @@ from mrfa.animation.head import (
 )
 from mrfa.animation.motion import RelativeMotion
 from mrfa.animation.settings import MotionSettings
-from mrfa.data.guidance import GROUPS, MIRRORED_GROUPS
+from mrfa.data.guidance import GROUP_INDEX, GROUPS, MIRRORED_GROUPS
 from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network
@@ -186,6 +186,20 @@ def test_named_places_alone_drive(tiny_network: Network, live: bool) -> None:
     torch.testing.assert_close(moved.positions[0, GROUPS:], carried, atol=5e-3, rtol=0)
     assert source.affine is not None and moved.affine is not None
     torch.testing.assert_close(moved.affine, roll[:, None] @ source.affine, atol=5e-3, rtol=0)
+
+
+def test_a_shape_that_is_known_is_not_looked_for(tiny_network: Network) -> None:
+    """Of a driver that always smiles, or of a short part of a clip, it could not be found."""
+    corners = [GROUP_INDEX[f"{side}_mouth_corner"] for side in ("right", "left")]
+    smile = torch.zeros(GROUPS, 2, dtype=torch.float64)
+    smile[corners, 1] = -0.15
+    smiling, source = shown(tiny_network, person(2) + smile, pose()), shown(tiny_network, person(1), pose())
+    own = take_apart_alone(named_places(tiny_network, source.positions)[0])
+    raised = []
+    for shape in (person(2).float(), None):
+        moved = FaceMotion(tiny_network, source, smiling, clip=smiling.positions, shape=shape)(smiling)
+        raised.append((own.shape - parts(tiny_network, moved, own.shape).front[0])[corners, 1].mean().item())
+    assert raised[0] == pytest.approx(0.15, abs=0.02) and raised[1] < 0.12
 
 
 def test_turns_too_far_are_eased_and_said(tiny_network: Network) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from torch import Tensor
 
 from mrfa.animation.animator import Animator
 from mrfa.animation.crop import (
@@ -47,6 +48,7 @@ class MotionTrack(NamedTuple):
         durations: how long, in the same unit, or None where the driver does not say.
         time_base: seconds a unit.
         rate: mean frames a second.
+        shape: of the face, `[G, 2]`, see `FaceMotion`; None: it is yet to be found in the keypoints.
     """
 
     keypoints: Keypoints
@@ -55,6 +57,7 @@ class MotionTrack(NamedTuple):
     durations: list[int | None]
     time_base: Fraction
     rate: Fraction
+    shape: Tensor | None = None
 
     @property
     def length(self) -> int:
@@ -192,7 +195,8 @@ class TemplateDriver:
         """
         template = self._template
         keypoints, trust = template.keypoints(animator.network, self._path), [1.0] * len(template)
-        return MotionTrack(keypoints, trust, template.pts, template.durations, template.time_base, template.rate)
+        shape = None if template.face is None else template.face.shape
+        return MotionTrack(keypoints, trust, template.pts, template.durations, template.time_base, template.rate, shape)
 
     def panels(self, height: int) -> Iterator[np.ndarray]:
         """None: a template has no pictures."""

@@ -85,6 +85,7 @@ class FaceMotion:
         initial: of the driver's frame whose head pose counts as the portraits', positions `[1, K, 2]` or more.
         clip: positions `[N, K, 2]` of frames of the driver, of which the driver's shape is found; None: it is found as frames
             come, so that each frame depends on those before.
+        shape: the driver's, `[G, 2]`, where it is known already; nothing is found then.
         strengths: how much of it the portraits get.
 
     Attributes:
@@ -101,14 +102,17 @@ class FaceMotion:
         initial: Keypoints,
         *,
         clip: Tensor | None = None,
+        shape: Tensor | None = None,
         strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
     ) -> None:
         strengths.check()
         self._network, self._strengths, self._source, self._initial = network, strengths, source, initial
         self._portraits = [take_apart_alone(places) for places in named_places(network, source.positions)]
         self._first = named_places(network, initial.positions[:1])
-        self._person: PersonShape | None = PersonShape() if clip is None else None
-        self._shape = take_apart(self._first if clip is None else named_places(network, clip)).shape
+        self._person: PersonShape | None = PersonShape() if clip is None and shape is None else None
+        if shape is None:
+            shape = take_apart(self._first if clip is None else named_places(network, clip)).shape
+        self._shape = shape.double().cpu()
         self.eased = 0
 
     def __call__(self, driving: Keypoints) -> Keypoints:

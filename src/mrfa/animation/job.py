@@ -104,7 +104,7 @@ def animate_file(
     transfer: Transfer | None = None
     if motion != "absolute":
         study = study_track(track, animator.network, encoded.keypoints, settings, begin, name=driving)
-        transfer = settings.transfer(animator.network, encoded.keypoints, study.initial, study.clip)
+        transfer = settings.transfer(animator.network, encoded.keypoints, study.initial, study.clip, track.shape)
     panels, panel = driver.panels(canvas.panel_height), None
     with VideoWriter(
         output,

@@ -63,7 +63,14 @@ class MotionSettings(NamedTuple):
             return nearest_frame(network, source, clip)
         return nearest_shape(source.positions, clip)
 
-    def transfer(self, network: Network, source: Keypoints, initial: Keypoints, clip: Tensor | None = None) -> Transfer | None:
+    def transfer(
+        self,
+        network: Network,
+        source: Keypoints,
+        initial: Keypoints,
+        clip: Tensor | None = None,
+        shape: Tensor | None = None,
+    ) -> Transfer | None:
         """What moves S portraits `[S, K, 2]`, from the driver's frame that counts as their pose; None: nothing is changed.
 
         Args:
@@ -71,9 +78,10 @@ class MotionSettings(NamedTuple):
             source: the portraits'.
             initial: the driver's frame, positions `[1, K, 2]` or more.
             clip: positions `[N, K, 2]` of the driver, where these are known beforehand.
+            shape: of the driver's face, `[G, 2]`, where it is known, see `FaceMotion`.
         """
         if self.kind == "absolute":
             return None
         if self.takes_faces_apart(network):
-            return FaceMotion(network, source, initial, clip=clip, strengths=self.strengths)
+            return FaceMotion(network, source, initial, clip=clip, shape=shape, strengths=self.strengths)
         return RelativeMotion(source, initial, self.adapt_scale)
