@@ -15,7 +15,7 @@ from mrfa.animation.expression import (
     take_apart,
     with_openings,
 )
-from mrfa.animation.head import HeadPose, face_statistics, project, rotation_of, vector_of
+from mrfa.animation.head import HeadPose, face_statistics, held_by_skull, project, rotation_of, vector_of
 from mrfa.data.guidance import GROUPS
 from mrfa.errors import InputError
 from mrfa.network.geometry import invert_2x2
@@ -26,6 +26,9 @@ STRONGEST = 2.0
 # Turns and nods from the portrait's pose are followed up to here, and then less and less, up to `WIDEST_TURN`: further away
 # the network draws what it has hardly seen.
 EASED_FROM, WIDEST_TURN = math.radians(25), math.radians(40)
+# Of how a picture differs from the person's estimated shape, this share is the person, not an expression, where nothing moves but
+# with the skull; and of how a driver's maps change, this share is its expression. Measured on portraits driven by other people.
+_PERSON, _MAPS_FOLLOW = 0.5, 0.5
 # The best start is where pose and expression are near: such a turn, and such a step in distances of the outer eye corners, weigh
 # as much as an expression of one deviation.
 _TURN_ALIKE, _STEP_ALIKE = math.radians(6), 0.2
@@ -65,17 +68,21 @@ class FaceMotion:
     With shape `s`, face seen from the front `f`, pose `(R, c, t)` of portrait (`p`), driver (`d`) and the driver's initial
     frame (`i`), see `mrfa.animation.head` and `expression`:
 
-        f = s_p + (f_d - s_d), then lids and lips as far open as the driver's, in own eye widths and eye distances
+        f = s_p + h (f_p - s_p) + (1 - h) (f_d - s_d), then lids and lips as far open as the driver's, in own eye widths and
+            eye distances
         R = (R_d R_i^T) R_p,   c = c_p c_d / c_i,   t = t_p + (t_d - t_i) c_p / c_i
 
-    The expression is absolute: an open mouth opens the portrait's from the first frame on, whatever the initial frame shows.
-    Both eyes get the driver's mean opening, and their difference only where it is a wink. Keypoints without a name, behind the
-    named ones, move by the driver's shift. Maps change as the driver's do, without what the driver's head does to them, and
-    with what the portrait's does: `A = (L L_p^-1) (L_d L_i^-1)^-1 A_d A_i^-1 A_p` for the poses' linear maps `L`.
+    The expression is absolute: an open mouth opens the portrait's from the first frame on, whatever the initial frame shows. The
+    more a place follows the skull, the larger is the share `h` that it keeps of how the portrait differs from its estimated
+    shape: there this is the person rather than an expression. Both eyes get the driver's mean opening, and their difference only
+    where it is a wink. Keypoints without a name, behind the named ones, move by the driver's shift. Maps change, in the heads'
+    frames, by a share `k` of what the driver's do, for the poses' linear maps `L`; the rest belongs to the driver's face:
+
+        A = L (1 + k (L_d^-1 A_d A_i^-1 L_i - 1)) L_p^-1 A_p
 
     A driver of named places alone, positions `[B, G, 2]` without maps, such as a motion template of another detector, will do:
     then keypoints without a name are carried by the portrait's head as if they lay in the plane of its origin, and maps change
-    as that head does, `A = L L_p^-1 A_p`.
+    as that head does, as if `k = 0`.
 
     Computed in float64 on the CPU; it waits for the device once a call.
 
@@ -160,29 +167,37 @@ class FaceMotion:
         )
         front = with_expression(portrait, frames, self._strengths)
         named = self._from_half_pixel(project(front, pose, face_statistics().mean[:, 2])).to(driving.positions.device)
-        own = Keypoints(self._source.positions[number], None if self._source.affine is None else self._source.affine[number])
-        head_map = pose.linear @ invert_2x2(portrait.pose.linear)
+        positions, affine = self._source.positions[number], self._source.affine
         if is_of_places(self._network, driving):
-            unnamed, maps = self._carried(own, portrait.pose, pose, head_map)
+            unnamed = self._carried(positions[GROUPS:], portrait.pose, pose)
         else:
-            driver_map = frames.pose.linear @ invert_2x2(initial.linear)
-            unnamed, maps = self._driven(own, driving, head * size * shares, head_map @ invert_2x2(driver_map))
+            shift = driving.positions[:, GROUPS:] - self._initial.positions[:1, GROUPS:]
+            unnamed = positions[GROUPS:] + shift * (head * size * shares).to(shift)[:, None, None]
+        maps = (
+            None
+            if affine is None
+            else self._maps(affine[number], portrait.pose, pose, self._changes(driving, frames.pose, initial))
+        )
         return Keypoints(torch.cat([named, unnamed], 1), maps)
 
-    def _driven(self, own: Keypoints, driving: Keypoints, ratio: Tensor, exchange: Tensor) -> Keypoints:
-        """A portrait's keypoints without a name, and all of its maps, by the change of the driver's."""
-        shift = driving.positions[:, GROUPS:] - self._initial.positions[:1, GROUPS:]
-        unnamed = own.positions[GROUPS:] + shift * ratio.to(shift)[:, None, None]
-        if driving.affine is None or self._initial.affine is None or own.affine is None:
-            return Keypoints(unnamed, None)
-        change = driving.affine @ invert_2x2(self._initial.affine[:1])
-        return Keypoints(unnamed, exchange.to(change)[:, None] @ change @ own.affine)
+    def _carried(self, positions: Tensor, before: HeadPose, after: HeadPose) -> Tensor:
+        """A portrait's keypoints without a name `[U, 2]`, moved by the head alone: `[B, U, 2]`."""
+        relative = (half_pixel(self._network, positions) - before.place) @ invert_2x2(before.linear).transpose(1, 2)
+        carried = relative @ after.linear.transpose(1, 2) + after.place[:, None]
+        return self._from_half_pixel(carried).to(positions.device)
 
-    def _carried(self, own: Keypoints, before: HeadPose, after: HeadPose, head_map: Tensor) -> Keypoints:
-        """The same by the head's motion alone."""
-        relative = half_pixel(self._network, own.positions[GROUPS:]) - before.place
-        unnamed = self._from_half_pixel(relative @ head_map.transpose(1, 2) + after.place[:, None]).to(own.positions.device)
-        return Keypoints(unnamed, None if own.affine is None else head_map.to(own.affine)[:, None] @ own.affine)
+    def _maps(self, own: Tensor, before: HeadPose, after: HeadPose, changes: Tensor | None) -> Tensor:
+        """A portrait's maps `[K, 2, 2]`, changed in the head's frame, and moved with the head: `[B, K, 2, 2]`."""
+        in_head = invert_2x2(before.linear).to(own)[:, None] @ own
+        return after.linear.to(own)[:, None] @ (in_head if changes is None else changes @ in_head)
+
+    def _changes(self, driving: Keypoints, pose: HeadPose, initial: HeadPose) -> Tensor | None:
+        """What maps get of the driver's changes, in the head's frame, `[B, K, 2, 2]`; None where it has none."""
+        if driving.affine is None or self._initial.affine is None:
+            return None
+        changes = driving.affine @ invert_2x2(self._initial.affine[:1])
+        in_head = invert_2x2(pose.linear).to(changes)[:, None] @ changes @ initial.linear.to(changes)[:, None]
+        return torch.lerp(torch.eye(2).to(changes), in_head, _MAPS_FOLLOW * self._strengths.expression)
 
     def _from_half_pixel(self, places: Tensor) -> Tensor:
         return self._network.conventions.from_half_pixel(places.float(), (self._network.config.image_size,) * 2)
@@ -203,7 +218,8 @@ class FaceMotion:
 def with_expression(portrait: Frames, driver: Frames, strengths: Strengths) -> Tensor:
     """Portraits' faces with the driver's expressions, seen from the front, `[B, G, 2]`; one of the two may be a single frame."""
     own, its = portrait.front - portrait.shape, driver.front - driver.shape
-    front = portrait.shape + own + strengths.expression * (its - own)
+    kept = _PERSON * held_by_skull()[:, None]
+    front = portrait.shape + own + strengths.expression * (1 - kept) * (its - own)
     own_eyes, own_mouth = eye_openings(portrait.front), mouth_opening(portrait.front)
     eyes_open = own_eyes + strengths.eyes * (_together(eye_openings(driver.front)) - own_eyes)
     mouth_open = own_mouth + strengths.lips * (mouth_opening(driver.front) - own_mouth)

@@ -21,7 +21,7 @@ from torch import Tensor
 from mrfa.data.guidance import GROUP_INDEX
 from mrfa.network.geometry import invert_2x2
 
-# How far a place follows the skull: lids, lips, chin and brows move by themselves, eyeballs turn.
+# How far a place follows the skull, 1 where it is not named: lids, lips, chin and brows move by themselves, eyeballs turn.
 _HOLD = {
     "upper_lid": 0.05,
     "lower_lid": 0.2,
@@ -82,10 +82,15 @@ def face_statistics() -> FaceStatistics:
     return FaceStatistics(*(tensors[name].double() for name in FaceStatistics._fields))
 
 
+def held_by_skull() -> Tensor:
+    """How far each place follows the skull, whatever the face does: `[G]`, 0 to 1."""
+    return torch.tensor([_HOLD.get(name.removeprefix("right_").removeprefix("left_"), 1.0) for name in GROUP_INDEX]).double()
+
+
 def pose_weights() -> Tensor:
     """How much each place counts for the pose, `[G]`, of sum 1."""
-    held = torch.tensor([_HOLD.get(name.removeprefix("right_").removeprefix("left_"), 1.0) for name in GROUP_INDEX])
-    return held.double() / held.sum()
+    held = held_by_skull()
+    return held / held.sum()
 
 
 def fit_pose(positions: Tensor, face: Tensor) -> HeadPose:
