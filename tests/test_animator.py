@@ -156,6 +156,32 @@ def test_an_initial_frame_of_the_callers(animator: Animator, source: Source) -> 
     assert np.abs(whole[2].astype(int) - part[1]).max() <= 1
 
 
+def test_a_stream_may_begin_from_its_best_frame_so_far(
+    animator: Animator, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a driver that soon shows the portrait itself and stays so: the portrait goes back to its own place, in small steps."""
+    own = source.keypoints
+    grown = Keypoints(own.positions * torch.tensor([1.3, 1.0]), own.affine)
+    moved: list[torch.Tensor] = []
+    animate = animator._animate
+
+    def show(source: Source, keypoints: Keypoints, **more: object) -> Output:
+        moved.append(keypoints.positions)
+        return animate(source, keypoints, **more)
+
+    monkeypatch.setattr(animator, "_animate", show)
+    shifts = {}
+    for initial in ("first", "best"):
+        moved.clear()
+        assert len(list(animator.animate(source, [grown] + [own] * 60, motion="relative", initial=initial))) == 61  # type: ignore[call-overload]
+        shifts[initial] = (torch.cat(moved) - own.positions).abs().amax((1, 2))
+    assert shifts["first"][60] == shifts["first"][1] > 0 and shifts["best"][1] == shifts["first"][1]
+    assert shifts["best"][60] < 0.1 * shifts["first"][60]
+    assert (shifts["best"].diff()[1:] <= 1e-6).all() and -shifts["best"].diff()[1:].min() < 0.06 * shifts["first"][1]
+    with pytest.raises(ValueError, match="leave it out"):
+        animator.animate(source, [own], motion="absolute", initial="best")
+
+
 def test_a_streams_motion_is_smoothed_as_it_comes(animator: Animator, source: Source) -> None:
     driving = pictures(5)
     smoothed = SmoothMotion(1.0)(animator.detect(driving), [number / 50 for number in range(5)])

@@ -301,6 +301,20 @@ def test_a_live_drivers_shape_becomes_known(tiny_network: Network) -> None:
     assert sum(apart[-5:]) < 0.3 * sum(apart[:5])
 
 
+def test_another_frame_may_count_as_the_portraits_pose(tiny_network: Network) -> None:
+    source, first, other, driving = (
+        shown(tiny_network, person(seed), pose((seed, 3 * seed, -seed), 0.5 + seed / 20, (seed / 50, 0))) for seed in range(4)
+    )
+    clip = torch.cat([first.positions, other.positions, driving.positions])
+    motion = FaceMotion(tiny_network, source, first, clip=clip)
+    before = motion(driving)
+    motion.begin_at(other)
+    expected = FaceMotion(tiny_network, source, other, clip=clip)(driving)
+    assert (before.positions - expected.positions).abs().max() > 0.01
+    assert expected.affine is not None
+    torch.testing.assert_close(motion(driving), expected, atol=0, rtol=0)
+
+
 def test_turns_too_far_are_eased_and_said(tiny_network: Network) -> None:
     source = shown(tiny_network, person(1), pose())
     initial, far = (shown(tiny_network, person(2), pose((0, turn, 0))) for turn in (0, 50))

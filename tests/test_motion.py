@@ -53,6 +53,13 @@ def test_of_several_initial_frames_the_first_counts() -> None:
     torch.testing.assert_close(moved.affine, expected.affine)
 
 
+def test_another_frame_may_count_as_the_portraits_pose() -> None:
+    source, first, other, driving = (keypoints(1, seed) for seed in range(4))
+    motion = RelativeMotion(source, first, adapt_scale=True)
+    motion.begin_at(other)
+    torch.testing.assert_close(motion(driving), RelativeMotion(source, other, adapt_scale=True)(driving), atol=0, rtol=0)
+
+
 def test_scale_is_the_ratio_of_the_faces_sizes() -> None:
     initial, driving = keypoints(1, 0), keypoints(2, 1)
     source = Keypoints(initial.positions * 0.5 + 0.1, initial.affine)

@@ -1,16 +1,18 @@
 """The animator: a network, where and how it computes, and the one way from a portrait and driving frames to pictures."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, count, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import cast, overload
+from typing import Literal, cast, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mrfa.animation.face_motion import Strengths, is_of_places
+from mrfa.animation.live import BestSoFar
 from mrfa.animation.motion import Transfer
 from mrfa.animation.pictures import Picture, Pictures, as_batch, check_picture
 from mrfa.animation.settings import MotionKind, MotionSettings
@@ -191,7 +193,7 @@ class Animator:
         motion: MotionKind = ...,
         strengths: Strengths = ...,
         adapt_scale: bool = ...,
-        initial: Keypoints | None = ...,
+        initial: Keypoints | Literal["first", "best"] = ...,
         smooth: float = ...,
         rate: float = ...,
     ) -> Iterator[Tensor]: ...
@@ -205,7 +207,7 @@ class Animator:
         motion: MotionKind = ...,
         strengths: Strengths = ...,
         adapt_scale: bool = ...,
-        initial: Keypoints | None = ...,
+        initial: Keypoints | Literal["first", "best"] = ...,
         smooth: float = ...,
         rate: float = ...,
     ) -> Iterator[np.ndarray]: ...
@@ -218,7 +220,7 @@ class Animator:
         motion: MotionKind = "auto",
         strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
         adapt_scale: bool = False,
-        initial: Keypoints | None = None,
+        initial: Keypoints | Literal["first", "best"] = "first",
         smooth: float = 0.0,
         rate: float = 25.0,
     ) -> Iterator[np.ndarray] | Iterator[Tensor]:
@@ -232,8 +234,8 @@ class Animator:
             motion: `auto`, `relative` or `absolute`, see `MotionSettings`; `auto` learns the driver's shape as frames come.
             strengths: how much of expression, head motion, eyes and lips the portraits get.
             adapt_scale: scale relative motion by the size of the faces.
-            initial: keypoints of the driver's frame that counts as the portrait's pose, positions `[1, K, 2]`; by default the
-                first frame's.
+            initial: the driver's frame that counts as the portrait's pose: its keypoints, positions `[1, K, 2]`, or the `first`,
+                or the `best` so far, to which portraits ease over, see `BestSoFar`.
             smooth: steady the driver's motion, 0 (as it is) to 1, which lags by up to about half a frame; see `SmoothMotion`.
             rate: of the driver, in frames a second, by which smoothing goes.
 
@@ -252,9 +254,9 @@ class Animator:
         steady = SmoothMotion(smooth)
         if not rate > 0:
             raise ValueError(f"expected a rate above 0, got {rate}")
-        if motion == "absolute" and initial is not None:
+        if motion == "absolute" and initial != "first":
             raise ValueError("initial is where relative motion begins: leave it out with motion='absolute'")
-        if initial is not None:
+        if isinstance(initial, Keypoints):
             check_kind(initial, source.keypoints)
             initial = initial.to(self.device)
         remaining = iter(frames)
@@ -271,7 +273,7 @@ class Animator:
         source: Source,
         frames: Iterator[Picture | Keypoints],
         settings: MotionSettings,
-        initial: Keypoints | None,
+        initial: Keypoints | Literal["first", "best"],
         steady: SmoothMotion,
         rate: float,
     ) -> Iterator[Tensor]:
@@ -283,9 +285,19 @@ class Animator:
                 _check_frame(frame, source)
             driving = steady(self.detect(batch), list(islice(times, len(batch))))
             if transfer is None:
-                transfer = settings.transfer(self.network, source.keypoints, driving if initial is None else initial)
+                transfer = self._transfer(source, driving, settings, initial)
             image = self.step(source, driving, transfer=transfer).image
             yield image.unflatten(0, (-1, len(batch))).transpose(0, 1)
+
+    def _transfer(
+        self, source: Source, driving: Keypoints, settings: MotionSettings, initial: Keypoints | Literal["first", "best"]
+    ) -> Transfer | None:
+        """What moves portraits by a stream that begins with these frames."""
+        begun = initial if isinstance(initial, Keypoints) else driving
+        transfer = settings.transfer(self.network, source.keypoints, begun)
+        if transfer is None or initial != "best":
+            return transfer
+        return BestSoFar(transfer, partial(settings.best_start, self.network, source.keypoints))
 
     def _autocast(self) -> torch.autocast:
         half = self.dtype != torch.float32

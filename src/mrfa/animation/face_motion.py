@@ -113,14 +113,18 @@ class FaceMotion:
         strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
     ) -> None:
         strengths.check()
-        self._network, self._strengths, self._source, self._initial = network, strengths, source, initial
+        self._network, self._strengths, self._source = network, strengths, source
         self._portraits = [take_apart_alone(places) for places in named_places(network, source.positions)]
-        self._first = named_places(network, initial.positions[:1])
+        self.begin_at(initial)
         self._person: PersonShape | None = PersonShape() if clip is None and shape is None else None
         if shape is None:
             shape = take_apart(self._first if clip is None else named_places(network, clip)).shape
         self._shape = shape.double().cpu()
         self.eased = 0
+
+    def begin_at(self, initial: Keypoints) -> None:
+        """Let another of the driver's frames count as the portraits' pose from now on, as at first."""
+        self._initial, self._first = initial, named_places(self._network, initial.positions[:1])
 
     def __call__(self, driving: Keypoints) -> Keypoints:
         """Keypoints for driving frames, positions `[B, K, 2]` or the named `[B, G, 2]`: `[S * B, K, 2]`, portrait by portrait."""

@@ -30,8 +30,13 @@ class RelativeMotion:
     """
 
     def __init__(self, source: Keypoints, initial: Keypoints, adapt_scale: bool = False) -> None:
-        self._source, self._initial = source.positions[:, None], initial.positions[:1]
-        self._scale = motion_scale(source.positions, self._initial)[:, None] if adapt_scale else None
+        self._source, self._adapt_scale = source, adapt_scale
+        self.begin_at(initial)
+
+    def begin_at(self, initial: Keypoints) -> None:
+        """Let another of the driver's frames count as the portraits' pose from now on, as at first."""
+        source, self._initial = self._source, initial.positions[:1]
+        self._scale = motion_scale(source.positions, self._initial)[:, None] if self._adapt_scale else None
         self._maps: Tensor | None = None
         if source.affine is not None and initial.affine is not None:
             self._maps = (invert_2x2(initial.affine[:1]) @ source.affine)[:, None]
@@ -44,7 +49,7 @@ class RelativeMotion:
         shift = driving.positions - self._initial
         if self._scale is not None:
             shift = shift * self._scale
-        positions = (self._source + shift).flatten(0, 1)
+        positions = (self._source.positions[:, None] + shift).flatten(0, 1)
         if driving.affine is None or self._maps is None:
             return Keypoints(positions, None)
         return Keypoints(positions, (driving.affine @ self._maps).flatten(0, 1))

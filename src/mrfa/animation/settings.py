@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, get_args
 from torch import Tensor
 
 from mrfa.animation.face_motion import FaceMotion, Strengths, has_named_keypoints, nearest_frame
-from mrfa.animation.motion import RelativeMotion, Transfer, nearest_shape
+from mrfa.animation.motion import RelativeMotion, nearest_shape
 from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network
@@ -70,7 +70,7 @@ class MotionSettings(NamedTuple):
         initial: Keypoints,
         clip: Tensor | None = None,
         shape: Tensor | None = None,
-    ) -> Transfer | None:
+    ) -> FaceMotion | RelativeMotion | None:
         """What moves S portraits `[S, K, 2]`, from the driver's frame that counts as their pose; None: nothing is changed.
 
         Args:

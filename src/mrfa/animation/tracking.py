@@ -11,7 +11,6 @@ from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import torch
 
 from mrfa.animation.crop import FACE_MARGIN, CropBox, square_around
 from mrfa.faces.finder import Face
@@ -132,7 +131,7 @@ class Held:
             if trust == 0 and self._shown is not None:
                 here = self._kept = self._shown
             elif trust < 1 and self._kept is not None:
-                here = _between(self._kept, here, trust)
+                here = self._kept.towards(here, trust)
             self._shown = here
             moved.append(here)
         return stack_keypoints(moved)
@@ -180,13 +179,6 @@ class Spans:
     def __str__(self) -> str:
         words = [_clock(a) if a == b else f"{_clock(a)} to {_clock(b)}" for a, b in self._spans[:5]]
         return ", ".join(words) + (f" and {len(self._spans) - 5} more times" if len(self._spans) > 5 else "")
-
-
-def _between(one: Keypoints, other: Keypoints, share: float) -> Keypoints:
-    positions = torch.lerp(one.positions, other.positions, share)
-    if one.affine is None or other.affine is None:
-        return Keypoints(positions, None)
-    return Keypoints(positions, torch.lerp(one.affine, other.affine, share))
 
 
 def _clock(time: Fraction) -> str:

@@ -28,6 +28,13 @@ class Keypoints(NamedTuple):
         """Those of some of the pictures."""
         return Keypoints(self.positions[pictures], None if self.affine is None else self.affine[pictures])
 
+    def towards(self, other: "Keypoints", share: float) -> "Keypoints":
+        """Those that lie so far on the way to others, 0 to 1."""
+        positions = torch.lerp(self.positions, other.positions, share)
+        if self.affine is None or other.affine is None:
+            return Keypoints(positions, None)
+        return Keypoints(positions, torch.lerp(self.affine, other.affine, share))
+
     def to(self, device: torch.device | str) -> "Keypoints":
         """The same on a device, in float32."""
         affine = None if self.affine is None else self.affine.to(device, torch.float32)
