@@ -130,13 +130,18 @@ def test_grey_stays_grey_when_colours_change() -> None:
 def test_hue_turns_as_far_as_the_setting_says() -> None:
     """A tenth of a turn, 36 degrees, at 0.1."""
     torch.manual_seed(0)
-    colours = _recoloured([0.55, 0.45, 0.45], colour_jitter=0.1)
+    # Saturation scales the distance to a grey that is not the mean, so a few degrees are lost or won.
+    assert 30 < float(_hues(colour_jitter=0.1).max()) < 42
+    assert float(_hues(colour_jitter=0.1, hue=0.02).max()) < 11
+
+
+def _hues(**settings: float) -> Tensor:
+    """By how many degrees the hue of a colour turns, `[400]`."""
+    colours = _recoloured([0.55, 0.45, 0.45], **settings)
     across = colours - colours.mean(1, keepdim=True)
     x = across @ torch.tensor([2.0, -1.0, -1.0]) / 6**0.5
     y = across @ torch.tensor([0.0, 1.0, -1.0]) / 2**0.5
-    degrees = torch.rad2deg(torch.atan2(y, x)).abs()
-    # Saturation scales the distance to a grey that is not the mean, so a few degrees are lost or won.
-    assert 30 < float(degrees.max()) < 42
+    return torch.rad2deg(torch.atan2(y, x)).abs()
 
 
 def test_brightness_changes_as_far_as_the_setting_says() -> None:
@@ -175,6 +180,17 @@ def test_pictures_move_as_far_as_the_settings_say() -> None:
     bent = _moved([0.0, 0.0], bend=0.03)
     # The middle is one of the places whose bend is drawn.
     assert bent.std(0).tolist() == pytest.approx([0.03, 0.03], abs=0.003)
+
+
+def test_a_share_of_the_crop_is_each_frames_own() -> None:
+    torch.manual_seed(0)
+    batch = _batch(400, size=8)
+    batch["source_groups"] = batch["driving_groups"] = torch.zeros(400, GROUPS, 2)
+    for apart, farthest in ((0.0, 0.0), (0.3, 0.12), (1.0, 0.4)):
+        config = AugmentationConfig(horizontal_flip=False, time_flip=False, colour_jitter=0, shift=0.1, apart=apart)
+        pair = augment(batch, config)
+        assert (pair.source_groups - pair.driving_groups).abs().max() == pytest.approx(farthest, abs=0.03)
+        assert pair.source_groups.abs().max() == pytest.approx(0.2, abs=0.02)
 
 
 def test_contrast_and_saturation_change_apart() -> None:

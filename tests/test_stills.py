@@ -40,7 +40,7 @@ def _batch(pictures: Tensor, groups: Tensor, *, found: bool = True) -> PairBatch
 
 def _augmented(batch: PairBatch, *, flip: bool = False, turned: float = 15.0, **settings: float) -> Pair:
     stills = StillsConfig(turn=turned, **settings)
-    config = AugmentationConfig(horizontal_flip=flip, time_flip=flip, colour_jitter=0, rotation=5, scale=0.1, stills=stills)
+    config = AugmentationConfig(horizontal_flip=flip, time_flip=flip, colour_jitter=0, rotation=25, scale=0.1, stills=stills)
     return augment(batch, config)
 
 
@@ -72,6 +72,16 @@ def test_landmarks_of_turned_stills_follow_the_picture(name: str) -> None:
         assert away.max() < 0.03
     if name == "nose_tip":
         assert (pair.source_groups[:, index] - pair.driving_groups[:, index]).norm(dim=1).mean() > 0.05
+
+
+def test_mirrored_heads_turn_where_they_are() -> None:
+    torch.manual_seed(0)
+    groups = _groups(60) * 0.5 + torch.tensor([0.45, 0.0])
+    config = AugmentationConfig(time_flip=False, colour_jitter=0)
+    pair = augment(_batch(torch.zeros(60, 3, 16, 16, dtype=torch.uint8), groups), config)
+    moves = (pair.source_groups - pair.driving_groups)[:, NOSE].norm(dim=1)
+    mirrored = pair.source_groups[:, NOSE, 0] < 0
+    assert 10 < mirrored.sum() < 50 and 0.7 < moves[mirrored].mean() / moves[~mirrored].mean() < 1.4
 
 
 def test_nose_turns_and_background_stays() -> None:

@@ -19,6 +19,7 @@ from mrfa.cli import app
 from mrfa.data.packed import pack_clips
 from mrfa.errors import InputError
 from mrfa.network.model import Network
+from mrfa.processes import ALONE
 from mrfa.training.callbacks import Checkpoints, ImagesPerSecond
 from mrfa.training.compact import read_compact
 from mrfa.training.config import Config, DegradationConfig, dump_config, load_config
@@ -207,6 +208,8 @@ def test_clips_and_stills_train_together(clips: Path, stills: Path, tmp_path: Pa
     folder = train(config, data=[clips, packed], output=tmp_path / "run")
     still = torch.cat([batch["still"] for batch in drawn])
     assert (folder / "model.safetensors").is_file() and 2 < int(still.sum()) < 10
+    prepared = run_module._prepare_all([clips, packed], tmp_path / "run" / "cache", config, ALONE)
+    assert [(clip.identity, clip.weight) for clip in prepared][1:3] == [("ben", 1.0), ("anna", 0.5)]
     config = _config(training__sampling={"weights": [1, 0.5, 2]}, **settings)
     with pytest.raises(InputError, match="3 values for 2 data sets"):
         train(config, data=[clips, packed], output=tmp_path / "other")
