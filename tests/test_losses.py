@@ -12,14 +12,14 @@ from mrfa.errors import InputError
 from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL, Conventions
 from mrfa.network.keypoints import Keypoints
 from mrfa.training.losses.adversarial import (
+    Discriminators,
     Judgement,
-    PatchDiscriminator,
     discriminator_loss,
     feature_matching_loss,
     generator_loss,
 )
 from mrfa.training.losses.equivariance import RandomTransform, affine_equivariance_loss, background_loss, equivariance_loss
-from mrfa.training.losses.image import pyramid_loss, sharpness_loss
+from mrfa.training.losses.image import pyramid_loss
 from mrfa.training.losses.keypoints import (
     SURROUND,
     consistency_loss,
@@ -68,19 +68,6 @@ def test_bands_of_the_pyramid_see_stripes_of_every_width(period: int, value: flo
     image, weight = torch.full((1, 3, 64, 64), 0.5), torch.ones(1, 1, 64, 64)
     stripes = 0.1 * torch.where(torch.arange(64) % period < period // 2, 1.0, -1.0)
     assert float(pyramid_loss(image + stripes, image, weight, 0.0)) == pytest.approx(value, abs=1e-3)
-
-
-def test_sharpness_loss_asks_for_a_share_and_no_more() -> None:
-    torch.manual_seed(0)
-    target = torch.rand(2, 3, 32, 32)
-    weight = torch.ones(2, 1, 32, 32)
-    assert float(sharpness_loss(target, target, weight, 0.8)) == 0
-    # Half the contrast has a quarter of the energy.
-    soft = target / 2
-    assert float(sharpness_loss(soft, target, weight, 0.8)) == pytest.approx(0.55, abs=1e-4)
-    assert float(sharpness_loss(soft, target, torch.zeros_like(weight), 0.8)) == 0
-    weight[1] = 0
-    assert float(sharpness_loss(soft, target, weight, 0.8)) == pytest.approx(0.275, abs=1e-4)
 
 
 def test_guidance_counts_frames_with_a_face_alone() -> None:
@@ -219,63 +206,79 @@ def test_background_there_and_back_is_no_motion() -> None:
     assert float(background_loss(there, there)) == pytest.approx(1 / 9, rel=1e-5)
 
 
-def _losses(discriminator: PatchDiscriminator, generated: Tensor, real: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    judgement = discriminator.judge(generated, real)
+def _losses(discriminators: Discriminators, generated: Tensor, real: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    judgements = discriminators.judge(generated, real)
     return (
-        generator_loss(judgement, weight),
-        feature_matching_loss(judgement, weight),
-        discriminator_loss(judgement, weight),
+        generator_loss(judgements, weight),
+        feature_matching_loss(judgements, weight),
+        discriminator_loss(judgements, weight),
     )
 
 
 def test_discriminator_and_generator_learn_apart() -> None:
-    discriminator = PatchDiscriminator()
+    discriminators = Discriminators()
     generated = torch.rand(1, 3, 64, 64, requires_grad=True)
-    generator, features, own = _losses(discriminator, generated, torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))
+    generator, features, own = _losses(discriminators, generated, torch.rand(1, 3, 64, 64), torch.ones(1, 1, 64, 64))
     (generator + features).backward(retain_graph=True)
     assert generated.grad is not None
-    assert all(p.grad is None for p in discriminator.parameters())
+    assert all(p.grad is None for p in discriminators.parameters())
     generated.grad = None
     own.backward()
     assert generated.grad is None
-    assert all(p.grad is not None for p in discriminator.parameters())
+    assert all(p.grad is not None for p in discriminators.parameters())
 
 
 def test_both_players_pull_the_scores_their_way() -> None:
     torch.manual_seed(0)
-    discriminator = PatchDiscriminator()
+    discriminators = Discriminators()
     generated, real, weight = torch.rand(2, 3, 64, 64, requires_grad=True), torch.rand(2, 3, 64, 64), torch.ones(2, 1, 64, 64)
-    generator, _, own = _losses(discriminator, generated, real, weight)
+    generator, _, own = _losses(discriminators, generated, real, weight)
     own.backward(retain_graph=True)
     with torch.no_grad():
-        for parameter in discriminator.parameters():
+        for parameter in discriminators.parameters():
             assert parameter.grad is not None
             parameter -= 0.1 * parameter.grad
-    assert float(_losses(discriminator, generated, real, weight)[2]) < float(own)
+    assert float(_losses(discriminators, generated, real, weight)[2]) < float(own)
     (gradient,) = torch.autograd.grad(generator, generated)
-    before, after = (discriminator(image.detach())[0].mean() for image in (generated, generated - 1000 * gradient))
-    assert after > before
+    fooling = generated.detach() - 300 * gradient
+    before, after = (_losses(discriminators, image, real, weight)[0] for image in (generated.detach(), fooling))
+    assert after < before
 
 
 def test_discriminator_wants_a_margin_on_the_right_side() -> None:
     high, low = torch.full((1, 1, 4, 4), 2.0), torch.full((1, 1, 4, 4), -2.0)
     weight = torch.ones(1, 1, 8, 8)
-    assert float(discriminator_loss(Judgement(high, low, low, [], []), weight)) == 0
-    assert float(discriminator_loss(Judgement(low, high, high, [], []), weight)) == 6
-    assert float(discriminator_loss(Judgement(high / 4, low, low, [], []), weight)) == 0.5
-    assert float(generator_loss(Judgement(high, low, low, [], []), weight)) == 2
+    assert float(discriminator_loss([Judgement(high, low, low, [], [])], weight)) == 0
+    assert float(discriminator_loss([Judgement(low, high, high, [], [])], weight)) == 6
+    assert float(discriminator_loss([Judgement(high / 4, low, low, [], [])], weight)) == 0.5
+    both = [Judgement(high, low, low, [], []), Judgement(low, high, high, [], [])]
+    assert float(discriminator_loss(both, weight)) == 3 and float(generator_loss(both, weight)) == 0
+    assert float(generator_loss([Judgement(high, low, low, [], [])], weight)) == 2
 
 
 def test_discriminator_looks_where_the_weight_is() -> None:
     torch.manual_seed(0)
-    discriminator = PatchDiscriminator().eval()
+    discriminators = Discriminators().eval()
     real = torch.rand(1, 3, 128, 128)
     generated = real.clone()
     generated[..., :64] = 0
     right = torch.zeros(1, 1, 128, 128)
     right[..., 112:] = 1
-    everywhere = _losses(discriminator, generated, real, torch.ones_like(right))[1]
-    assert float(_losses(discriminator, generated, real, right)[1]) < 0.1 * float(everywhere)
+    everywhere = _losses(discriminators, generated, real, torch.ones_like(right))[1]
+    assert float(_losses(discriminators, generated, real, right)[1]) < 0.1 * float(everywhere)
+
+
+def test_discriminators_see_two_sizes() -> None:
+    torch.manual_seed(0)
+    discriminators = Discriminators()
+    generated, real = torch.rand(2, 1, 3, 64, 64)
+    full, half = discriminators.judge(generated, real)
+    assert full.real.shape[2:] == (7, 7) and half.real.shape[2:] == (3, 3)
+    # A comb is gone at half the size.
+    comb = real + 0.1 * torch.tensor([1.0, -1.0]).repeat(32)
+    full, half = discriminators.judge(comb, real)
+    torch.testing.assert_close(half.fooled_features[0], half.real_features[0], atol=1e-3, rtol=0)
+    assert float((full.fooled_features[0] - full.real_features[0]).abs().max()) > 0.01
 
 
 class _Seen(FeatureLayers):

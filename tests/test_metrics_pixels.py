@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mrfa.data.images import MIDDLE_BAND, TOP_BAND, band_energy
 from mrfa.evaluation.metrics import Frames, Needs, load_metrics, pixels
 from mrfa.evaluation.metrics.landmarks import FaceMesh
 from mrfa.evaluation.metrics.metric import per_frame
@@ -97,7 +98,7 @@ def test_boxes_are_cut_at_the_border_and_slivers_refused() -> None:
 
 def _shares(generated: np.ndarray, truth: np.ndarray, *, cross_identity: bool = False) -> tuple[float, float]:
     frames = Frames(truth, truth[None], generated[None], cross_identity=cross_identity)
-    bands = (pixels.MIDDLE_BAND, pixels.TOP_BAND)
+    bands = (MIDDLE_BAND, TOP_BAND)
     sharpness, artefact = (float(pixels.band_share(band, Square())(frames)[0]) for band in bands)
     return sharpness, artefact
 
@@ -131,17 +132,17 @@ def test_bands_are_in_cycles_a_pixel_whatever_the_size() -> None:
         return np.broadcast_to(wave.round().astype(np.uint8)[:, None, None], (side, side, 3))
 
     for side in (96, 160):
-        energy = [pixels.band_energy(stripes(frequency, side), pixels.MIDDLE_BAND) for frequency in (0.05, 0.2, 0.46)]
+        energy = [band_energy(stripes(frequency, side), MIDDLE_BAND) for frequency in (0.05, 0.2, 0.46)]
         assert energy[1] == pytest.approx((20 / 255) ** 2 / 2, rel=0.03) and max(energy[0], energy[2]) < 0.01 * energy[1]
-        assert pixels.band_energy(stripes(0.46, side), pixels.TOP_BAND) == pytest.approx(energy[1], rel=0.03)
+        assert band_energy(stripes(0.46, side), TOP_BAND) == pytest.approx(energy[1], rel=0.03)
 
 
 def test_shares_are_of_the_clips_mean_and_cross_identity_of_the_portrait() -> None:
     true = _portrait()
     still = np.full_like(true, 90)
     frames = Frames(true, np.stack([true, still]), np.stack([true, true]))
-    assert pixels.band_share(pixels.MIDDLE_BAND, Square())(frames).tolist() == pytest.approx([2, 2], rel=1e-6)
+    assert pixels.band_share(MIDDLE_BAND, Square())(frames).tolist() == pytest.approx([2, 2], rel=1e-6)
     assert _shares(true, still, cross_identity=True)[0] > 1e6  # of a portrait without any detail
-    assert pixels.band_share(pixels.MIDDLE_BAND, Square())(frames._replace(cross_identity=True)).tolist() == [1, 1]
+    assert pixels.band_share(MIDDLE_BAND, Square())(frames._replace(cross_identity=True)).tolist() == [1, 1]
     dark = Frames(true, true[None] * 0, true[None])
-    assert np.isnan(pixels.band_share(pixels.TOP_BAND, Square())(dark)).all()
+    assert np.isnan(pixels.band_share(TOP_BAND, Square())(dark)).all()

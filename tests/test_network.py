@@ -6,7 +6,7 @@ from mrfa.network.config import AffineDetectorConfig
 from mrfa.network.correlation import CorrelationVolume
 from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL, Conventions
 from mrfa.network.keypoints import AffineDetector, Keypoints, affine_part_flows
-from mrfa.network.layers import AntiAliasDownsample, Hourglass
+from mrfa.network.layers import AntiAliasDownsample, ConvBlock, Double, Halve, Hourglass
 from mrfa.network.model import CONVENTIONS, Network
 from mrfa.training.config import Config, load_config
 
@@ -68,7 +68,7 @@ def test_variants_animate_and_learn(preset: str) -> None:
     assert [flow.shape[1] for flow in output.motion.flows] == [2, 4, 8, 16, 32, 64]
     assert output.coarse.flow.shape == (2, 16, 16, 2) and output.coarse.occlusion.shape == (2, 1, 16, 16)
     output.image.sum().backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None] == []
+    assert _without_gradient(network) == _biases_before_norms(network)
     with torch.no_grad():
         network.eval()
         encoded = network.encode_source(source[:1])
@@ -280,5 +280,40 @@ def test_gradients_reach_every_weight(tiny_config: Config) -> None:
     network = Network(tiny_config.network)
     output = network(torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64))
     (output.image.sum() + output.motion.flows[-1].sum()).backward()
-    missing = [name for name, p in network.named_parameters() if p.grad is None]
-    assert missing == []
+    assert _without_gradient(network) == _biases_before_norms(network)
+
+
+def _without_gradient(network: Network) -> set[str]:
+    return {name for name, p in network.named_parameters() if p.grad is None}
+
+
+def _biases_before_norms(network: Network) -> set[str]:
+    """The norm of a batch takes them away again, so they learn nothing."""
+    return {f"{name}.0.bias" for name, part in network.named_modules() if isinstance(part, ConvBlock)}
+
+
+def test_bias_before_a_norm_is_in_its_mean() -> None:
+    """As where the bias is added to the features."""
+    torch.manual_seed(0)
+    block, plain = ConvBlock(3, 4), ConvBlock(3, 4)
+    plain.load_state_dict(block.state_dict())
+    x = torch.rand(2, 3, 8, 8)
+    torch.testing.assert_close(block(x), torch.nn.Sequential.forward(plain, x))
+    torch.testing.assert_close(block.state_dict(), plain.state_dict())
+
+
+def test_mean_of_four_pixels_learns_as_average_pooling() -> None:
+    x = torch.rand(2, 3, 8, 6, requires_grad=True)
+    weight = torch.rand(2, 3, 4, 3)
+    ours, theirs = Halve()(x), torch.nn.functional.avg_pool2d(x, 2)
+    assert torch.equal(ours, theirs)
+    gradients = [torch.autograd.grad((pooled * weight).sum(), x)[0] for pooled in (ours, theirs)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_bilinear_upsampling_leaves_no_stairs() -> None:
+    ramp = torch.arange(8.0).expand(1, 1, 8, 8)
+    steps = {bilinear: Double(bilinear=bilinear)(ramp)[0, 0, 8, 1:-1].diff() for bilinear in (False, True)}
+    assert torch.equal(steps[True], torch.full((13,), 0.5)) and set(steps[False].tolist()) == {0.0, 1.0}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert Double()(ramp.bfloat16()).dtype == torch.bfloat16

@@ -15,9 +15,10 @@ from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network
 from mrfa.training.augmentation import Pair
 from mrfa.training.config import Config, ObjectiveConfig
-from mrfa.training.losses.adversarial import PatchDiscriminator, discriminator_loss, feature_matching_loss, generator_loss
+from mrfa.training.losses.adversarial import Discriminators, discriminator_loss, feature_matching_loss, generator_loss
 from mrfa.training.losses.equivariance import background_loss, equivariance_loss
-from mrfa.training.losses.image import pyramid_loss, sharpness_loss, warp_loss
+from mrfa.training.losses.image import pyramid_loss, warp_loss
+from mrfa.training.losses.keypoints import consistency_loss
 from mrfa.training.losses.regions import face_weights, region_weights
 from mrfa.training.objective import Losses, Objective
 from mrfa.training.passes import all_passes, detector_passes, frozen_keypoints
@@ -31,8 +32,8 @@ def _pair(count: int = 2, size: int = 64) -> Pair:
 
 
 def _all(network: Network, config: ObjectiveConfig, pair: Pair, step: int = 0) -> Losses:
-    discriminator = PatchDiscriminator() if config.adversarial.weight else None
-    return Objective(config)(all_passes(network, discriminator, pair, config), step)
+    discriminators = Discriminators() if config.adversarial.weight else None
+    return Objective(config)(all_passes(network, discriminators, pair, config), step)
 
 
 def _config(**settings: Any) -> ObjectiveConfig:
@@ -105,7 +106,6 @@ def test_paper_objective_has_no_extras(vgg_file: Path, tiny_network: Network) ->
         ("perceptual_weight", {}),
         ("coarse_image_weight", {}),
         ("consistency_weight", {}),
-        ("sharpness_weight", {}),
         ("equivariance_weight", {}),
         ("affine_equivariance_weight", {}),
         ("guidance.weight", {}),
@@ -145,7 +145,21 @@ def _nested(dotted: dict[str, Any]) -> dict[str, Any]:
 def test_passes_that_no_loss_needs_are_left_out(tiny_network: Network) -> None:
     outputs = all_passes(tiny_network, None, _pair(), _config())
     assert outputs.transform is None and outputs.transformed is None
-    assert outputs.found is None and outputs.judgement is None and outputs.background_back is None
+    assert outputs.found is None and outputs.judgements is None and outputs.background_back is None
+
+
+def test_the_detector_looks_at_a_share_of_the_pairs_again(tiny_network: Network) -> None:
+    pair = _pair(4)
+    settings = {"equivariance_weight": 1.0, "affine_equivariance_weight": 1.0, "consistency_weight": 1.0, "detector_share": 0.3}
+    config = _config(**settings)
+    outputs = all_passes(tiny_network, None, pair, config)
+    assert outputs.transform is not None and outputs.transformed is not None and outputs.found is not None
+    assert len(outputs.transform.theta) == len(outputs.transformed.positions) == len(outputs.found) == 2
+    positions = outputs.keypoints.positions[4:6]
+    parts = Objective(config)(outputs, 0).parts
+    torch.testing.assert_close(parts["consistency"], consistency_loss(outputs.found, positions))
+    expected = equivariance_loss(Keypoints(positions, None), outputs.transformed, outputs.transform)
+    torch.testing.assert_close(parts["equivariance"], expected)
 
 
 def test_regions_weigh_in_the_image_loss(tiny_network: Network) -> None:
@@ -200,18 +214,17 @@ def test_what_is_hidden_in_the_source_counts_for_little(tiny_network: Network) -
     assert float(loss) == pytest.approx(0.2 / 1.2, rel=1e-4)
 
 
-def test_the_face_weighs_in_sharpness_and_adversarial_losses(tiny_network: Network) -> None:
+def test_the_face_weighs_in_adversarial_losses(tiny_network: Network) -> None:
     pair = _pair()
     adversarial = {"weight": 3.0, "feature_weight": 4.0, "away_weight": 0.1, "warmup_steps": 0}
-    config = _config(sharpness_weight=2.0, sharpness_share=0.7, adversarial=adversarial)
-    outputs = all_passes(tiny_network, PatchDiscriminator(), pair, config)
-    assert outputs.output is not None and outputs.judgement is not None
-    face, near = (face_weights(pair.driving_groups, pair.found, (64, 64), away) for away in (0.0, 0.1))
+    config = _config(adversarial=adversarial)
+    outputs = all_passes(tiny_network, Discriminators(), pair, config)
+    assert outputs.output is not None and outputs.judgements is not None
+    near = face_weights(pair.driving_groups, pair.found, (64, 64), 0.1)
     parts = Objective(config)(outputs, 0).parts
-    torch.testing.assert_close(parts["sharpness"], 2 * sharpness_loss(outputs.output.image, pair.driving, face, 0.7))
-    torch.testing.assert_close(parts["adversarial"], 3 * generator_loss(outputs.judgement, near))
-    torch.testing.assert_close(parts["feature_matching"], 4 * feature_matching_loss(outputs.judgement, near))
-    torch.testing.assert_close(parts["discriminator"], discriminator_loss(outputs.judgement, near))
+    torch.testing.assert_close(parts["adversarial"], 3 * generator_loss(outputs.judgements, near))
+    torch.testing.assert_close(parts["feature_matching"], 4 * feature_matching_loss(outputs.judgements, near))
+    torch.testing.assert_close(parts["discriminator"], discriminator_loss(outputs.judgements, near))
 
 
 def test_guidance_knows_source_from_driving_groups(tiny_network: Network) -> None:
@@ -232,7 +245,6 @@ def test_adversarial_loss_waits_until_the_discriminator_has_learned(tiny_network
 def test_landmarks_are_needed_by_every_loss_that_looks_at_the_face() -> None:
     assert not _config(consistency_weight=1.0, adversarial={"weight": 1.0}).needs_landmarks
     assert not _config(guidance={"detector_steps": 9, "opening_weight": 1.0}).needs_landmarks
-    assert _config(sharpness_weight=0.1).needs_landmarks
     assert _config(adversarial={"weight": 1.0, "away_weight": 0.5}).needs_landmarks
     assert not _config(adversarial={"away_weight": 0.5}).needs_landmarks
     assert _config(guidance={"weight": 1.0}).needs_landmarks

@@ -15,6 +15,7 @@ pytest.importorskip("lightning")
 
 from conftest import TINY
 
+import mrfa.training.module as module_file
 import mrfa.training.run as run_module
 from mrfa.errors import InputError
 from mrfa.processes import SLOWEST_STEP, Processes, launch
@@ -72,7 +73,7 @@ def _train(folder: Path, fault: str, **options: Any) -> str:
     if fault == "late clock":
         # The time is over for one process alone.
         options["time_limit"] = 1e-6 if rank == 1 else 60
-    stop = TrainingModule._stop_if_not_finite
+    stop = TrainingModule.stop_if_not_finite
 
     def tell(self: TrainingModule, *arguments: Any) -> None:
         try:
@@ -81,8 +82,18 @@ def _train(folder: Path, fault: str, **options: Any) -> str:
             (folder / f"error-{rank}").write_text(str(error))
             raise
 
-    TrainingModule._stop_if_not_finite = tell  # type: ignore[method-assign]
+    TrainingModule.stop_if_not_finite = tell  # type: ignore[method-assign]
+    average, averaged = module_file.average_gradients, []
+
+    def watch(parameters: Any, count: int) -> None:
+        learned = list(parameters)
+        before = [p.grad.clone() for p in learned if p.grad is not None]
+        average(learned, count)
+        averaged.append((before, [p.grad.clone() for p in learned if p.grad is not None]))
+
+    module_file.average_gradients = watch
     path = train(load_config("small", SETTINGS), output=folder / "run", cache=folder / "cache", **options)
+    torch.save(averaged, folder / f"averaged-{rank}")
     (folder / f"drawn-{rank}.json").write_text(json.dumps([drawn, seeds]))
     return str(path)
 
@@ -109,6 +120,13 @@ def test_two_processes_share_pairs_and_clips(clips: Path, tmp_path: Path) -> Non
     train(load_config("small", SETTINGS), data=clips, output=alone / "run", cache=tmp_path / "cache")
     both, one = _checkpoint(tmp_path)["state_dict"], _checkpoint(alone)["state_dict"]
     assert not torch.equal(both["network.encoder.first.0.weight"], one["network.encoder.first.0.weight"])
+    # Every step: both go by the mean of their gradients.
+    first, second = (torch.load(tmp_path / f"averaged-{rank}", weights_only=True) for rank in range(2))
+    assert len(first) == len(second) == 3
+    for (own, mean), (other, same) in zip(first, second, strict=True):
+        torch.testing.assert_close(mean, [(a + b) / 2 for a, b in zip(own, other, strict=True)])
+        torch.testing.assert_close(mean, same, atol=0, rtol=0)
+        assert any(not torch.allclose(a, b) for a, b in zip(own, other, strict=True))
 
 
 def test_a_run_uses_all_devices_and_the_caller_goes_on_alone(

@@ -109,18 +109,18 @@ def test_discriminator_is_clipped_apart(tmp_path: Path) -> None:
     module = TrainingModule(
         Network(config.network), Objective(config.training.objective), config, total_steps=10, output=tmp_path
     )
-    assert module.discriminator is not None
+    assert module.discriminators is not None
     for parameter in module.network.parameters():
         parameter.grad = torch.full_like(parameter, 40.0)
-    for parameter in module.discriminator.parameters():
+    for parameter in module.discriminators.parameters():
         parameter.grad = torch.full_like(parameter, 1e-5)
     module.configure_gradient_clipping(torch.optim.Adam(module.parameters()), 2.0, "norm")
     assert _gradient_norm(module.network) == pytest.approx(2, rel=1e-3)
-    assert all((p.grad == 1e-5).all() for p in module.discriminator.parameters() if p.grad is not None)
-    for parameter in module.discriminator.parameters():
+    assert all((p.grad == 1e-5).all() for p in module.discriminators.parameters() if p.grad is not None)
+    for parameter in module.discriminators.parameters():
         parameter.grad = torch.full_like(parameter, 40.0)
     module.configure_gradient_clipping(torch.optim.Adam(module.parameters()), 2.0, "norm")
-    assert _gradient_norm(module.discriminator) == pytest.approx(2, rel=1e-3)
+    assert _gradient_norm(module.discriminators) == pytest.approx(2, rel=1e-3)
 
 
 def _gradient_norm(part: torch.nn.Module) -> float:
@@ -145,8 +145,8 @@ def test_only_frozen_weights_are_left_out_of_the_optimiser(tmp_path: Path, vgg_f
     objective = Objective(ObjectiveConfig(vgg_weights=str(vgg_file)))
     module = TrainingModule(Network(config.network), objective, config, total_steps=10, output=tmp_path)
     learned = {id(p) for group in module.configure_optimizers()["optimizer"].param_groups for p in group["params"]}
-    assert module.discriminator is not None
-    assert learned == {id(p) for part in (module.network, module.discriminator) for p in part.parameters()}
+    assert module.discriminators is not None
+    assert learned == {id(p) for part in (module.network, module.discriminators) for p in part.parameters()}
 
 
 def test_resumed_schedule_is_that_of_the_configuration(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,12 +81,31 @@ class Processes:
         dist.all_gather_object(gathered, values, group=dist.new_group(backend="gloo", timeout=LONGEST_WAIT))
         return [value for part in gathered for value in part]
 
+    def any(self, decision: bool) -> bool:
+        """Whether any process decided so; each waits for all others, but none for its GPU."""
+        if self.count == 1:
+            return decision
+        import torch
+        import torch.distributed as dist
+
+        votes = torch.tensor(int(decision))
+        dist.all_reduce(votes, group=_deciding_group())
+        return bool(votes)
+
     def wait(self) -> None:
         """Until all other processes are here, too."""
         self.gather([])
 
 
 ALONE = Processes()
+
+
+@cache
+def _deciding_group() -> Any:
+    """For what processes decide on their CPUs while they train: made when all first decide something."""
+    import torch.distributed as dist
+
+    return dist.new_group(backend="gloo", timeout=SLOWEST_STEP)
 
 
 def launch(count: int, function: Callable[..., T], *arguments: Any) -> T:

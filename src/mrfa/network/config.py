@@ -207,6 +207,7 @@ class GeneratorConfig(Section):
         (64, 128, 256, 512, 512, 512), description="from H down to H/32"
     )
     outer_kernel: int = Field(7, ge=1, le=31, description="kernel of the first and the last convolution")
+    upsampling: Literal["nearest", "bilinear"] = Field("nearest", description="in the decoder; bilinear leaves no comb behind")
     coarse_path: bool = Field(True, description="merge in the coarsely warped features of each level")
     image_blend: Literal["none", "occlusion", "predicted"] = Field(
         "occlusion", description="mix of output and warped source image: by the last occlusion map, or by a mask of its own"

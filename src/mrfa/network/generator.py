@@ -45,7 +45,8 @@ class ImageDecoder(nn.Module):
         widths = config.widths[::-1]
         self.image_blend = config.image_blend
         self.residual = nn.ModuleList(ResidualBlock(width) for width in widths[:-1])
-        self.up = nn.ModuleList(UpBlock(widths[i], widths[i + 1]) for i in range(len(widths) - 1))
+        bilinear = config.upsampling == "bilinear"
+        self.up = nn.ModuleList(UpBlock(widths[i], widths[i + 1], bilinear=bilinear) for i in range(len(widths) - 1))
         self.merge: nn.ModuleList | None = None
         if config.coarse_path and not prior_only:
             self.merge = nn.ModuleList(NormFirst(2 * width, width) for width in widths[:-1])

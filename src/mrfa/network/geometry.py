@@ -65,7 +65,7 @@ class Conventions(NamedTuple):
     def pixel_scale(self, size: Sequence[int], like: Tensor) -> Tensor:
         """`[1, 2, 1, 1]`: multiplies a normalised displacement to give pixels of a grid of this size (h, w)."""
         height, width = (side - self.corner_aligned for side in size)
-        return torch.tensor([width / 2, height / 2], device=like.device).view(1, 2, 1, 1)
+        return _two(width / 2, height / 2, like).view(1, 2, 1, 1)
 
     def resize(self, field: Tensor, size: Sequence[int]) -> Tensor:
         """Resize a field `[B, C, h, w]` of values that do not depend on the resolution.
@@ -85,7 +85,7 @@ class Conventions(NamedTuple):
         return resized if self.exact_resizing else resized * ratio_of_gaps(displacement.shape[2:], size, resized).view(1, 2, 1, 1)
 
     def sample(self, features: Tensor, positions: Tensor, padding: str = "zeros", mode: str = "bilinear") -> Tensor:
-        """Values of `[B, C, h, w]` at normalised positions `[B, h', w', 2]`: `[B, C, h', w']`."""
+        """Values of `[B, C, h, w]` at normalised positions `[B, h', w', 2]`: `[B, C, h', w']`, of the same precision."""
         return _sample(features, positions, padding, mode, corner_aligned=self.corner_aligned)
 
     def sample_coarsely(self, features: Tensor, positions: Tensor, padding: str = "zeros") -> Tensor:
@@ -114,8 +114,8 @@ class Conventions(NamedTuple):
         return positions / self._half_pixel_ratio(size, positions)
 
     def _half_pixel_ratio(self, size: Sequence[int], like: Tensor) -> Tensor:
-        height, width = size
-        return torch.tensor([side / (side - self.corner_aligned) for side in (width, height)], device=like.device)
+        x, y = (side / (side - self.corner_aligned) for side in (size[1], size[0]))
+        return _two(x, y, like)
 
     def _line(self, count: int, like: Tensor) -> Tensor:
         """Normalised positions along a side of `count` pixels."""
@@ -136,7 +136,7 @@ def ratio_of_gaps(size: Sequence[int], new_size: Sequence[int], like: Tensor) ->
     """
     (height, width), (new_height, new_width) = size, new_size
     x, y = (1 - 1 / width) / (1 - 1 / new_width), (1 - 1 / height) / (1 - 1 / new_height)
-    return torch.tensor([x, y], device=like.device)
+    return _two(x, y, like)
 
 
 def invert_2x2(matrix: Tensor) -> Tensor:
@@ -155,12 +155,21 @@ def full_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
+def _two(x: float, y: float, like: Tensor) -> Tensor:
+    """`[2]` in float32, made on the device of `like`: to copy it there, a GPU would have to stop."""
+    return torch.linspace(x, y, 2, device=like.device)
+
+
 def _at_least_float(values: Tensor) -> Tensor:
     return values if values.dtype == torch.float64 else values.float()
 
 
 def _sample(features: Tensor, positions: Tensor, padding: str, mode: str, *, corner_aligned: bool) -> Tensor:
     with full_precision(features):
-        return F.grid_sample(
+        sampled = F.grid_sample(
             _at_least_float(features), _at_least_float(positions), mode=mode, padding_mode=padding, align_corners=corner_aligned
         )
+        if sampled.dtype == features.dtype:
+            return sampled
+        channels_last = features.is_contiguous(memory_format=torch.channels_last)
+        return sampled.to(features.dtype, memory_format=torch.channels_last if channels_last else torch.contiguous_format)

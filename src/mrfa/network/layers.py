@@ -4,6 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+# Of batch norms' running statistics: how much of a batch they take over.
+MOMENTUM = 0.1
+
 
 class ConvBlock(nn.Sequential):
     """Convolution, batch norm, ReLU; "same" padding."""
@@ -11,23 +14,76 @@ class ConvBlock(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
         super().__init__(
             nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2),
-            nn.BatchNorm2d(out_channels),
+            nn.BatchNorm2d(out_channels, momentum=MOMENTUM),
             nn.ReLU(inplace=True),
         )
 
+    def forward(self, x: Tensor) -> Tensor:
+        convolution, norm, relu = self
+        if not self.training or not isinstance(convolution, nn.Conv2d) or convolution.bias is None:
+            return super().forward(x)
+        # The norm of a batch takes the bias of the convolution away again: it belongs in the running mean alone, which saves two
+        # passes over the features here and two on the way back. No gradient is made of the old mean, so autograd need not know.
+        assert isinstance(norm.running_mean, Tensor)
+        norm.running_mean.data.add_(convolution.bias.detach() * (MOMENTUM / (1 - MOMENTUM)))
+        return relu(norm(F.conv2d(x, convolution.weight, padding=convolution.padding)))
+
+
+class Halve(nn.Module):
+    """The mean of every 2x2 pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, h, w]`, sides even, to `[B, C, h / 2, w / 2]`."""
+        return _Halved.apply(x) if self.training else F.avg_pool2d(x, 2)
+
+
+class _Halved(torch.autograd.Function):
+    """Average pooling whose gradient is an upsampling: what torch does on a GPU takes five times as long."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2)
+
+    @staticmethod
+    def setup_context(*unused: object) -> None:
+        """The gradient needs nothing of the input."""
+
+    @staticmethod
+    def backward(ctx: object, gradient: Tensor) -> Tensor:
+        return F.interpolate(gradient / 4, scale_factor=2)
+
 
 class DownBlock(nn.Sequential):
-    """Convolution block, then average pooling to half the size."""
+    """Convolution block, then the mean of every 2x2 pixels."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(ConvBlock(in_channels, out_channels), nn.AvgPool2d(2))
+        super().__init__(ConvBlock(in_channels, out_channels), Halve())
+
+
+class Double(nn.Module):
+    """Upsampling to twice the size.
+
+    Args:
+        bilinear: instead of repeating each pixel. What repeated pixels have at the highest frequencies, convolutions make a
+            comb of where a loss rewards detail.
+    """
+
+    def __init__(self, *, bilinear: bool = False) -> None:
+        super().__init__()
+        self.mode = "bilinear" if bilinear else "nearest"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, h, w]` to `[B, C, 2h, 2w]`."""
+        # Mixed precision would make it float32 for the next convolution to round it again.
+        with torch.autocast(x.device.type, enabled=False):
+            return F.interpolate(x, scale_factor=2, mode=self.mode)
 
 
 class UpBlock(nn.Sequential):
-    """Nearest-neighbour upsampling to twice the size, then a convolution block."""
+    """Upsampling to twice the size, then a convolution block."""
 
-    def __init__(self, in_channels: int, out_channels: int) -> None:
-        super().__init__(nn.Upsample(scale_factor=2), ConvBlock(in_channels, out_channels))
+    def __init__(self, in_channels: int, out_channels: int, *, bilinear: bool = False) -> None:
+        super().__init__(Double(bilinear=bilinear), ConvBlock(in_channels, out_channels))
 
 
 class NormFirst(nn.Sequential):

@@ -60,11 +60,13 @@ class Checkpoints(Callback):
         self.end = end
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any) -> None:
+        assert isinstance(pl_module, TrainingModule)
         # Clocks differ: all processes stop when the first one says so.
-        if self.end is not None and trainer.strategy.reduce_boolean_decision(time.monotonic() >= self.end, all=False):
+        if self.end is not None and pl_module.processes.any(time.monotonic() >= self.end):
             trainer.should_stop = True
         step = trainer.global_step
         if trainer.should_stop or step == trainer.max_steps or step % self.every == 0:
+            pl_module.stop_if_not_finite()
             self._save_checkpoint(trainer)
             self._save_model(trainer, pl_module)
 
@@ -74,8 +76,7 @@ class Checkpoints(Callback):
         if trainer.is_global_zero:
             temporary.replace(self.checkpoint)
 
-    def _save_model(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        assert isinstance(module, TrainingModule)
+    def _save_model(self, trainer: L.Trainer, module: TrainingModule) -> None:
         if trainer.is_global_zero:
             pairs = trainer.global_step * self.config.training.batch_size
             card = f"# A face-animation model\n\nTrained with `mrfa train` for {trainer.global_step} steps, {pairs} pairs.\n"

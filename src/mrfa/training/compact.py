@@ -62,7 +62,6 @@ def read_compact(folder: Path, checkpoint: Path, *, averaged: bool) -> None:
     state = {key: value.float() if value.is_floating_point() else value for key, value in content["state_dict"].items()}
     if averaged:
         state |= {AVERAGED + key.removeprefix("network."): value for key, value in state.items() if key.startswith("network.")}
-        state["averaged.n_averaged"] = torch.tensor(1)
     content["state_dict"] = state
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     with replacing(checkpoint) as temporary:

@@ -42,10 +42,11 @@ class ObjectiveConfig(Section):
     perceptual_weight: float = Field(0.0, ge=0, description="of EfficientNet-lite0's features, beside the image loss")
     efficientnet_weights: str | None = Field(None, description="its weights file; None: that of the installed package")
     pixel_weight: float = Field(1.0, ge=0, description="of the pyramid loss's plain L1, beside its bands")
-    sharpness_weight: float = Field(0.0, ge=0, description="loss on what the face lacks of the true picture's sharpness")
-    sharpness_share: float = Field(0.8, gt=0, le=1, description="of the true Laplacian energy, with which that loss is content")
     coarse_image_weight: float = Field(0.0, ge=0, description="image loss on the source warped by every flow")
     consistency_weight: float = Field(0.0, ge=0, description="keypoints of the generated picture at those of the driving frame")
+    detector_share: float = Field(
+        1.0, gt=0, le=1, description="share of the pairs whose transformed and generated pictures the detector looks at"
+    )
     equivariance_weight: float = 10.0
     affine_equivariance_weight: float = 10.0
     background_weight: float = Field(10.0, ge=0, description="for networks that predict the background's motion")
@@ -55,7 +56,7 @@ class ObjectiveConfig(Section):
     @property
     def needs_landmarks(self) -> bool:
         """Whether a loss looks at facial landmarks or at where the face is."""
-        looks_at_face = self.sharpness_weight > 0 or (self.adversarial.weight > 0 and self.adversarial.away_weight < 1)
+        looks_at_face = self.adversarial.weight > 0 and self.adversarial.away_weight < 1
         return self.guidance.weight > 0 or self.guidance.region_weight > 1 or looks_at_face
 
 
@@ -150,6 +151,9 @@ class TrainingConfig(Section):
     resident: bool = Field(False, description="keep all frames in the device's memory, for data sets that fit there")
     average: float = Field(0.0, ge=0, lt=1, description="decay a step of the averaged weights to keep; 0: keep the last weights")
     compile: bool = Field(False, description="torch.compile the network: minutes at the start, then faster steps on a GPU")
+    cuda_graph: bool = Field(
+        False, description="record the step as one CUDA graph: a GPU need not wait for its kernels' launches"
+    )
     seed: int = 0
     objective: ObjectiveConfig = ObjectiveConfig()
     sampling: SamplingConfig = SamplingConfig()

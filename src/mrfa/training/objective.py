@@ -5,13 +5,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mrfa.network.keypoints import halves
+from mrfa.network.keypoints import Keypoints, halves
 from mrfa.network.model import Output
 from mrfa.training.augmentation import Pair
 from mrfa.training.config import ObjectiveConfig
 from mrfa.training.losses.adversarial import Judgement, discriminator_loss, feature_matching_loss, generator_loss
 from mrfa.training.losses.equivariance import affine_equivariance_loss, background_loss, equivariance_loss
-from mrfa.training.losses.image import pyramid_loss, sharpness_loss, warp_loss
+from mrfa.training.losses.image import pyramid_loss, warp_loss
 from mrfa.training.losses.keypoints import consistency_loss, guidance_loss, opening_loss, surround_loss
 from mrfa.training.losses.perceptual import load_efficientnet_loss, load_perceptual_loss
 from mrfa.training.losses.regions import face_weights, region_weights
@@ -39,6 +39,11 @@ class Objective(nn.Module):
         """Let torch.compile fuse the many small steps of the pyramid loss."""
         self._pyramid_loss = torch.compile(pyramid_loss)
 
+    def fools(self, step: int) -> bool:
+        """Whether the network learns from the discriminators at a training step."""
+        adversarial = self.config.adversarial
+        return adversarial.weight > 0 and step >= adversarial.warmup_steps
+
     def forward(self, outputs: StepOutputs, step: int) -> Losses:
         """All losses at a training step; keypoint losses alone where the passes have no output."""
         parts: dict[str, Tensor] = {}
@@ -51,10 +56,10 @@ class Objective(nn.Module):
         if self.config.guidance.weight:
             parts |= self._guidance(outputs)
         if outputs.found is not None:
-            expected = halves(outputs.keypoints)[1].positions.detach()
+            expected = _driving(outputs, len(outputs.found)).positions.detach()
             parts["consistency"] = self.config.consistency_weight * consistency_loss(outputs.found, expected)
-        if outputs.judgement is not None:
-            parts |= self._adversarial(outputs.pair, outputs.judgement, step)
+        if outputs.judgements is not None:
+            parts |= self._adversarial(outputs.pair, outputs.judgements, step)
         return Losses(sum(parts.values(), torch.zeros((), device=outputs.groups.device)), parts)
 
     def _images(self, pair: Pair, output: Output, outputs: StepOutputs) -> dict[str, Tensor]:
@@ -64,10 +69,6 @@ class Objective(nn.Module):
         parts = {"image": config.image_weight * self._image(output.image, pair.target, weight)}
         if self.efficientnet is not None:
             parts["perceptual"] = config.perceptual_weight * self.efficientnet(output.image, pair.target)
-        if config.sharpness_weight:
-            face = face_weights(pair.driving_groups, pair.found, size, 0.0)
-            short = sharpness_loss(output.image, pair.target, face, config.sharpness_share)
-            parts["sharpness"] = config.sharpness_weight * short
         if config.coarse_image_weight:
             warp = warp_loss(output, pair.source, pair.target, weight, outputs.conventions)
             parts["warp"] = config.coarse_image_weight * warp
@@ -82,7 +83,7 @@ class Objective(nn.Module):
         if outputs.transform is None or outputs.transformed is None:
             return {}
         config, parts = self.config, {}
-        arguments = (halves(outputs.keypoints)[1], outputs.transformed, outputs.transform)
+        arguments = (_driving(outputs, len(outputs.transformed.positions)), outputs.transformed, outputs.transform)
         if config.equivariance_weight:
             parts["equivariance"] = config.equivariance_weight * equivariance_loss(*arguments)
         if config.affine_equivariance_weight and outputs.transformed.affine is not None:
@@ -99,16 +100,22 @@ class Objective(nn.Module):
             parts["surround"] = config.surround_weight * surround_loss(*arguments)
         return parts
 
-    def _adversarial(self, pair: Pair, judgement: Judgement, step: int) -> dict[str, Tensor]:
+    def _adversarial(self, pair: Pair, judgements: list[Judgement], step: int) -> dict[str, Tensor]:
         config = self.config.adversarial
         weight = face_weights(pair.driving_groups, pair.found, _size(pair), config.away_weight)
-        parts = {"discriminator": discriminator_loss(judgement, weight)}
-        if step < config.warmup_steps:
+        parts = {"discriminator": discriminator_loss(judgements, weight)}
+        if not self.fools(step):
             return parts
-        parts["adversarial"] = config.weight * generator_loss(judgement, weight)
+        parts["adversarial"] = config.weight * generator_loss(judgements, weight)
         if config.feature_weight:
-            parts["feature_matching"] = config.feature_weight * feature_matching_loss(judgement, weight)
+            parts["feature_matching"] = config.feature_weight * feature_matching_loss(judgements, weight)
         return parts
+
+
+def _driving(outputs: StepOutputs, count: int) -> Keypoints:
+    """Keypoints of the first driving pictures."""
+    positions, affine = halves(outputs.keypoints)[1]
+    return Keypoints(positions[:count], None if affine is None else affine[:count])
 
 
 def _size(pair: Pair) -> tuple[int, int]:

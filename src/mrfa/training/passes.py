@@ -1,5 +1,6 @@
 """The passes of one training step through the network: all that the configured losses need, and no more."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network, Output
 from mrfa.training.augmentation import Pair
 from mrfa.training.config import ObjectiveConfig
-from mrfa.training.losses.adversarial import Judgement, PatchDiscriminator
+from mrfa.training.losses.adversarial import Discriminators, Judgement
 from mrfa.training.losses.equivariance import RandomTransform
 
 
@@ -25,10 +26,10 @@ class StepOutputs(NamedTuple):
         conventions: of the network.
         output: of the network; None while the detector learns alone.
         transform: of the driving picture.
-        transformed: keypoints of the transformed driving picture.
+        transformed: keypoints of the transformed driving picture, of the first pairs, as many as are looked at.
         background_back: affine map of the background of the exchanged pair, `[B, 3, 3]`.
-        found: positions that the detector, held still, finds on the generated picture, `[B, K, 2]`.
-        judgement: of the discriminator on the generated picture and its target.
+        found: positions that the detector, held still, finds on the generated picture, of as many, `[b, K, 2]`.
+        judgements: of the discriminators on the generated picture and its target.
     """
 
     pair: Pair
@@ -40,7 +41,7 @@ class StepOutputs(NamedTuple):
     transformed: Keypoints | None = None
     background_back: Tensor | None = None
     found: Tensor | None = None
-    judgement: Judgement | None = None
+    judgements: list[Judgement] | None = None
 
 
 def detector_passes(network: Network, pair: Pair, config: ObjectiveConfig) -> StepOutputs:
@@ -57,7 +58,7 @@ def detector_passes(network: Network, pair: Pair, config: ObjectiveConfig) -> St
     )
 
 
-def all_passes(network: Network, discriminator: PatchDiscriminator | None, pair: Pair, config: ObjectiveConfig) -> StepOutputs:
+def all_passes(network: Network, discriminators: Discriminators | None, pair: Pair, config: ObjectiveConfig) -> StepOutputs:
     """Passes of a step in which everything learns."""
     output = network(pair.source, pair.driving)
     transform, transformed = _transformed(network, pair, config)
@@ -73,8 +74,8 @@ def all_passes(network: Network, discriminator: PatchDiscriminator | None, pair:
         transform=transform,
         transformed=transformed,
         background_back=back,
-        found=frozen_keypoints(network.detector, output.image) if config.consistency_weight else None,
-        judgement=None if discriminator is None else discriminator.judge(output.image, pair.target),
+        found=frozen_keypoints(network.detector, _first(output.image, config)) if config.consistency_weight else None,
+        judgements=None if discriminators is None else discriminators.judge(output.image, pair.target),
     )
 
 
@@ -91,8 +92,14 @@ def frozen_keypoints(detector: nn.Module, image: Tensor) -> Tensor:
 def _transformed(network: Network, pair: Pair, config: ObjectiveConfig) -> tuple[RandomTransform | None, Keypoints | None]:
     if not (config.equivariance_weight or config.affine_equivariance_weight):
         return None, None
-    transform = RandomTransform.draw(len(pair.driving), pair.driving, network.conventions)
-    return transform, network.detect(transform.image(pair.driving))
+    driving = _first(pair.driving, config)
+    transform = RandomTransform.draw(len(driving), driving, network.conventions)
+    return transform, network.detect(transform.image(driving))
+
+
+def _first(images: Tensor, config: ObjectiveConfig) -> Tensor:
+    """Of a batch, whose order is random, as many pictures as the detector looks at again."""
+    return images[: math.ceil(config.detector_share * len(images))]
 
 
 def _groups(network: Network, pair: Pair) -> Tensor:

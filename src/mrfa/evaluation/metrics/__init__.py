@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mrfa.data.images import MIDDLE_BAND, TOP_BAND
 from mrfa.errors import InputError
 from mrfa.evaluation.metrics import expression, following, head_pose, identity, landmarks, perceptual, pixels, py_feat
 from mrfa.evaluation.metrics.landmarks import shared_face_mesh
@@ -58,8 +59,8 @@ METRICS: dict[str, Entry] = {
         lambda needs: pixels.psnr(pixels.in_face(pixels.squared_error, shared_face_mesh()), needs.variant),
     ),
     "face SSIM": Entry("higher", RECONSTRUCTION, lambda needs: pixels.ssim_measure(shared_face_mesh())),
-    "sharpness": Entry("near 1", BOTH, lambda needs: pixels.band_share(pixels.MIDDLE_BAND, shared_face_mesh())),
-    "artefact": Entry("near 1", BOTH, lambda needs: pixels.band_share(pixels.TOP_BAND, shared_face_mesh())),
+    "sharpness": Entry("near 1", BOTH, lambda needs: pixels.band_share(MIDDLE_BAND, shared_face_mesh())),
+    "artefact": Entry("near 1", BOTH, lambda needs: pixels.band_share(TOP_BAND, shared_face_mesh())),
     "LPIPS (VGG)": Entry("lower", RECONSTRUCTION, lambda needs: perceptual.load_lpips("vgg16", needs)),
     "LPIPS (AlexNet)": Entry("lower", RECONSTRUCTION, lambda needs: perceptual.load_lpips("alexnet", needs)),
     "AKD (face-alignment)": Entry(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mrfa.data.images import band_energy
 from mrfa.evaluation.metrics.landmarks import FaceMesh
 from mrfa.evaluation.metrics.metric import Frames, Measure, MetricUnavailableError, per_frame
 from mrfa.faces.landmarks import face_box
@@ -14,11 +15,6 @@ Box = tuple[slice, slice]
 LEAST_SQUARED_ERROR = 1e-10
 # Side of the window of SSIM: smaller faces have none of these metrics.
 SMALLEST_BOX = 11
-LUMINANCE = np.array([0.299, 0.587, 0.114])
-# In cycles a pixel, of the faster of both directions: what a blur takes away first, and what lies next to the Nyquist frequency
-# of 0.5, where portraits have next to nothing and checkerboards and saw-teeth have all.
-MIDDLE_BAND = (0.12, 0.3)
-TOP_BAND = (0.42, 0.5)
 
 
 def find_face(picture: np.ndarray, faces: FaceMesh) -> Box | None:
@@ -90,21 +86,6 @@ def in_face(compare: Callable[[np.ndarray, np.ndarray], float], faces: FaceMesh)
         return math.nan if box is None else compare(picture[box], truth[box])
 
     return per_frame(compared)
-
-
-def band_energy(picture: np.ndarray, band: tuple[float, float]) -> float:
-    """Energy of a band of frequencies in the luminance of a uint8 picture `[H, W, 3]`, a pixel, of values in [0, 1].
-
-    A Hann window keeps the borders out of the spectrum. The frequency is the larger one of both directions', in cycles a pixel,
-    so that stripes along either axis and checkerboards all have 0.5.
-    """
-    luminance = picture @ LUMINANCE / 255
-    window = np.outer(np.hanning(picture.shape[0] + 2)[1:-1], np.hanning(picture.shape[1] + 2)[1:-1])
-    spectrum = np.abs(np.fft.fft2((luminance - luminance.mean()) * window)) ** 2
-    rows, columns = (np.abs(np.fft.fftfreq(side)) for side in picture.shape[:2])
-    frequency = np.maximum(rows[:, None], columns[None])
-    inside = (frequency >= band[0]) & (frequency <= band[1])
-    return float(spectrum[inside].sum() / (spectrum.size * np.square(window).sum()))
 
 
 def band_share(band: tuple[float, float], faces: FaceMesh) -> Measure:

@@ -9,14 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mrfa.network.geometry import HALF_PIXEL, Conventions
+from mrfa.network.geometry import Conventions
 from mrfa.network.model import Output
 from mrfa.training.losses.regions import weighted_mean
 
 LEVELS = 4
 SSIM_WEIGHT = 0.15
-LUMINANCE = (0.299, 0.587, 0.114)
-LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
 
 
 def pyramid_loss(image: Tensor, target: Tensor, weight: Tensor, pixel_weight: float = 1.0) -> Tensor:
@@ -64,30 +62,6 @@ def warp_loss(output: Output, source: Tensor, target: Tensor, weight: Tensor, co
         warped = sample(small, flow, padding="border")
         loss = loss + weighted_mean((warped - small_target).abs(), importance)
     return loss / len(warps)
-
-
-def sharpness_loss(image: Tensor, target: Tensor, weight: Tensor, share: float) -> Tensor:
-    """How much the Laplacian energy falls short of `share` of the true picture's: mean over pictures, in [0, share].
-
-    Losses on pixels answer doubt with blur. This one asks for a share of the true picture's detail and for no more, so it moves
-    the amplitude of what the network is sure of, at a small cost in accuracy.
-
-    Args:
-        image: `[B, 3, H, W]` in [0, 1].
-        target: likewise.
-        weight: `[B, 1, H, W]`, importance of each place; a picture with none anywhere counts as sharp enough.
-        share: of the true energy that is enough.
-    """
-    got, true = (laplacian(picture.float()).square() for picture in (image, target))
-    weight = HALF_PIXEL.resize(weight, got.shape[2:])
-    got, true = ((energy * weight).flatten(1).sum(1) for energy in (got, true))
-    return torch.where(true > 0, F.relu(share - got / true.clamp_min(1e-9)), torch.zeros_like(true)).mean()
-
-
-def laplacian(images: Tensor) -> Tensor:
-    """Laplacian of the luminance, `[B, 1, H - 2, W - 2]`, of pictures `[B, 3, H, W]` in [0, 1]."""
-    grey = (images * images.new_tensor(LUMINANCE).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    return F.conv2d(grey, images.new_tensor(LAPLACIAN).view(1, 1, 3, 3))
 
 
 def _dissimilarity(x: Tensor, y: Tensor) -> Tensor:

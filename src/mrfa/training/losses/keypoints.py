@@ -42,7 +42,7 @@ def guidance_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
 
 def opening_loss(positions: Tensor, groups: Tensor, found: Tensor) -> Tensor:
     """Mean L1 distance of the vectors from upper to lower lids and lips, between keypoints and landmark groups."""
-    got, expected = (points[:, UPPER] - points[:, LOWER] for points in (positions, groups))
+    got, expected = _openings(positions), _openings(groups)
     return mean_of_found((got - expected).abs().mean(dim=(1, 2)), found)
 
 
@@ -62,8 +62,7 @@ def surround_places(groups: Tensor) -> Tensor:
     """The places of `SURROUND` `[B, 8, 2]` beside landmark groups `[B, G, 2]`, those outside the picture moved to its border."""
     middle, up = middle_and_up(groups)
     left = torch.stack([-up[:, 1], up[:, 0]], dim=-1)
-    right, above = torch.tensor(SURROUND, device=groups.device, dtype=groups.dtype).unbind(1)
-    places = middle[:, None] + right[:, None] * left[:, None] + above[:, None] * up[:, None]
+    places = torch.stack([middle + right * left + above * up for right, above in SURROUND], dim=1)
     return places.clamp(-SURROUND_LIMIT, SURROUND_LIMIT)
 
 
@@ -77,5 +76,13 @@ def consistency_loss(found: Tensor, expected: Tensor) -> Tensor:
     error = found - expected
     loss = error.abs().mean()
     if found.shape[1] > max(UPPER + LOWER):
-        loss = loss + (error[:, UPPER] - error[:, LOWER]).abs().mean()
+        loss = loss + _openings(error).abs().mean()
     return loss
+
+
+def _openings(points: Tensor) -> Tensor:
+    """Vectors from lower to upper lids and lips, `[B, 4, 2]`, of points `[B, K, 2]`.
+
+    Taken one by one: a list of numbers would have to be copied to the GPU in every step.
+    """
+    return torch.stack([points[:, upper] - points[:, lower] for upper, lower in zip(UPPER, LOWER, strict=True)], dim=1)
