@@ -15,7 +15,7 @@ from mrfa.cli import app
 from mrfa.data.images import read_image
 from mrfa.faces.landmarks import FaceLandmarker, eye_opening, mouth_opening
 from mrfa.training.config import load_config
-from mrfa.weights import detector_fingerprint, find_model, load_model
+from mrfa.weights import find_model, load_model
 
 LIMIT_MB = 16
 LIMIT_GMAC = 5
@@ -39,7 +39,6 @@ def test_demo_moves_head_lips_and_lids(tmp_path: Path) -> None:
     template = MotionTemplate.load(motion)
     face, detected = template.face, template.detected
     assert face is not None and detected is not None and detected.affine is not None
-    assert detected.fingerprint == detector_fingerprint(load_model("small"))
     fourth = slice(None, None, 4)
     replace(
         template,
