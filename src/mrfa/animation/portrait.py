@@ -28,8 +28,9 @@ FADE = 0.12
 # In sides of the crop: what moves less is noise and stays, what moves more moves fully.
 STILL, MOVING = 0.5 / 256, 1.5 / 256
 
-# Difference from the generated picture, of 255, up to which the portrait's pixels are shown, and from which on not.
-ALIKE, UNLIKE = 6, 20
+# Difference from the generated picture, of 255, up to which the portrait's pixels are shown, and from which on not. With more,
+# lids that close in the generated picture would be half open.
+ALIKE, UNLIKE = 5, 9
 
 # The generated picture's share rises at once, and falls by at most this from frame to frame, so that nothing flickers.
 RELEASE = 0.15
