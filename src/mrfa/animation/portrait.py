@@ -5,10 +5,12 @@ pixels are shown, moved by the network's flow, wherever at a coarse look they ar
 picture is left with what the portrait cannot show: uncovered background, teeth, closing lids, the far side of a turn. (The
 network's occlusion map weighs features inside of it, and says less: where nothing moves it lies about one half.)
 
-Around the crop hair and shoulders go on. There the portrait follows the flow at the crop's border, less and less with distance.
+Around the crop hair and shoulders go on. There the portrait follows the flow at the crop's border, less and less with distance;
+the background does not: a place of the portrait moves as those do, in the crop, that show it.
 """
 
 import math
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -32,11 +34,17 @@ STILL, MOVING = 0.5 / 256, 1.5 / 256
 # lids that close in the generated picture would be half open.
 ALIKE, UNLIKE = 5, 9
 
+# Change of the flow from cell to cell, in cells, up to which the portrait's pixels are shown, and from which on they would smear.
+SMOOTH, TORN = 0.6, 1.2
+
 # The generated picture's share rises at once, and falls by at most this from frame to frame, so that nothing flickers.
 RELEASE = 0.15
 
 # Motion and shares are found on a grid of about so many cells over the crop's side.
-CELLS = 160
+CELLS = 128
+
+# Pixels are moved in tiles of this side: those that fit into a processor's cache, and only where anything changes.
+TILE = 256
 
 
 def crop_displacement(output: Output, conventions: Conventions) -> Tensor:
@@ -71,17 +79,17 @@ class Portrait:
         self._region = rows.region, columns.region
         self._target, self._part = (rows.target, columns.target), (rows.part, columns.part)
         self._still = np.ascontiguousarray(self.image[self._region])
-        height, width = self._still.shape[:2]
-        self._pixels = _grid(np.arange(width), np.arange(height))
+        self._tiles = [((y, x), (v, u)) for y, v in rows.tiles() for x, u in columns.tiles()]
+        self._pixels = _grid(np.arange(self._still.shape[1]), np.arange(self._still.shape[0]))
         self._cells = _grid(np.arange(columns.cells), np.arange(rows.cells))
-        self._cell = np.array([width / columns.cells, height / rows.cells], np.float32)
+        self._cells_a_side = np.array([columns.cells_a_side, rows.cells_a_side], np.float32)
         self._places = _grid(columns.places, rows.places)
         beyond = np.hypot(columns.beyond[None], rows.beyond[:, None])
         self._follow = (1 - _smooth_step(beyond / REACH))[..., None]
-        self._inside = _smooth_step(np.minimum(columns.depth[None], rows.depth[:, None]) / FADE)
-        self._width = max(1, round(FADE * columns.size / self._cell[0])), max(1, round(FADE * rows.size / self._cell[1]))
-        self._coarse = self._coarsened(self._still)
-        self._share = np.zeros(self._inside.shape, np.float32)
+        self._inside = _smooth_step(np.minimum(columns.depth[None], rows.depth[:, None]) / FADE)[..., None]
+        coarse = cv2.resize(self._still, (columns.cells, rows.cells), interpolation=cv2.INTER_AREA)
+        self._coarse = cv2.GaussianBlur(coarse, (0, 0), 1)
+        self._share = np.zeros(beyond.shape, np.float32)
 
     def paste(self, crop: np.ndarray, displacement: np.ndarray) -> np.ndarray:
         """The portrait as the next frame shows it: uint8 `[height, width, 3]`, a new array.
@@ -90,63 +98,84 @@ class Portrait:
             crop: the animated crop, uint8 RGB `[size, size, 3]`.
             displacement: of `crop_displacement`, float32 `[h, w, 2]`.
         """
+        flow, changing = self._flow(displacement)
+        self._share = self._generated_share(crop, flow, changing)
         generated = self._in_region(crop)
-        motion = self._motion(displacement)
-        self._share = self._generated_share(generated, motion)
-        result = self.image.copy()
-        touched = self._touched(motion)
-        if touched is None:
-            return result
         shape = generated.shape[1::-1]
-        positions = self._pixels[touched] + cv2.resize(motion, shape)[touched]
-        moved = _sample(self._still, positions)
-        weights = cv2.resize(self._share, shape)[touched]
-        result[self._region][touched] = cv2.blendLinear(generated[touched], moved, weights, 1 - weights)
+        steps, weights = cv2.resize(flow * self._size, shape), cv2.resize(self._share, shape)
+        result = self.image.copy()
+        region = result[self._region]
+        for tile, cells in self._tiles:
+            if flow[cells].any() or self._share[cells].any():
+                moved = _sample(self._still, self._pixels[tile] + steps[tile])
+                share = weights[tile]
+                region[tile] = cv2.blendLinear(generated[tile], moved, share, 1 - share) if self._share[cells].any() else moved
         return result
 
     def _in_region(self, crop: np.ndarray) -> np.ndarray:
         """The crop at its place in the region, the portrait around it."""
         size = int(self._size[0]), int(self._size[1])
-        smaller = size[0] < crop.shape[1]
-        resized = cv2.resize(crop, size, interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
+        interpolation = cv2.INTER_AREA if size[0] < crop.shape[1] else cv2.INTER_CUBIC
         generated = self._still.copy()
-        generated[self._target] = resized[self._part]
+        generated[self._target] = cv2.resize(crop, size, interpolation=interpolation)[self._part]
         return generated
 
-    def _motion(self, displacement: np.ndarray) -> np.ndarray:
-        """How far from each cell the portrait's pixel lies that it shows, in pixels, `[rows, columns, 2]`."""
-        places = self._places * np.array(displacement.shape[1::-1], np.float32) - 0.5
-        motion = _sample(displacement, places)
-        length = cv2.magnitude(motion[..., 0], motion[..., 1])
-        motion *= _smooth_step((length - STILL) / (MOVING - STILL))[..., None]
-        even = cv2.blur(cv2.blur(motion, self._width), self._width)
-        motion = even + (motion - even) * self._inside[..., None]
-        return motion * self._follow * self._size
+    def _flow(self, displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far from each cell the place lies that it shows, in sides of the crop, and how far its content can be new.
 
-    def _generated_share(self, generated: np.ndarray, motion: np.ndarray) -> np.ndarray:
+        It can, in [0, 1], where something moves or has moved away.
+
+        Returns:
+            `[rows, columns, 2]` and `[rows, columns]`.
+        """
+        length = cv2.magnitude(displacement[..., 0], displacement[..., 1])
+        moves = _smooth_step((length - STILL) / (MOVING - STILL))
+        displacement = displacement * moves[..., None]
+        moved = _moved_away(displacement, moves)
+        flow = _sample_sides(displacement, self._places)
+        width = tuple(int(FADE * cells) | 1 for cells in self._cells_a_side)
+        even = cv2.blur(cv2.blur(flow, width), width) * self._follow
+        beyond = even * (1 - self._inside)
+        beyond *= cv2.blur(_sample_sides(moved, self._places + flow * self._inside + beyond), (5, 5))[..., None]
+        changing = _widened(_sample_sides(np.minimum(3 * np.maximum(moves, moved), 1), self._places))
+        return flow * self._inside + beyond, changing
+
+    def _generated_share(self, crop: np.ndarray, flow: np.ndarray, changing: np.ndarray) -> np.ndarray:
         """Share of the generated picture in each cell, in [0, 1]."""
-        positions = self._cells + motion / self._cell
-        moved = _sample(self._coarse, positions)
-        difference = cv2.absdiff(moved, self._coarsened(generated)).max(-1).astype(np.float32)
-        unlike = cv2.blur(cv2.dilate(_smooth_step((difference - ALIKE) / (UNLIKE - ALIKE)), np.ones((3, 3))), (5, 5))
-        return np.maximum(unlike, self._share - RELEASE) * self._inside
+        cells = self._cells_a_side
+        coarse = cv2.resize(crop, (round(cells[0]), round(cells[1])), interpolation=cv2.INTER_AREA)
+        coarse = _sample_sides(cv2.GaussianBlur(coarse, (0, 0), 1), self._places)
+        red, green, blue = cv2.split(cv2.absdiff(_sample(self._coarse, self._cells + flow * cells), coarse))
+        difference = cv2.max(cv2.max(red, green), blue).astype(np.float32)
+        unlike = _smooth_step((difference - ALIKE) / (UNLIKE - ALIKE))
+        across, down = (cv2.Sobel(flow * cells, cv2.CV_32F, x, 1 - x, scale=1 / 8) for x in (1, 0))
+        change = cv2.magnitude(cv2.magnitude(*cv2.split(across)), cv2.magnitude(*cv2.split(down)))
+        torn = _smooth_step((change - SMOOTH) / (TORN - SMOOTH))
+        share = _widened(np.maximum(unlike, torn)) * changing
+        return np.maximum(share, self._share - RELEASE) * self._inside[..., 0]
 
-    def _touched(self, motion: np.ndarray) -> tuple[slice, slice] | None:
-        """Rows and columns of the region where anything differs from the portrait; None: nowhere."""
-        changed = motion.any(-1) | (self._share > 0)
-        x, y, width, height = cv2.boundingRect(changed.astype(np.uint8))
-        if width == 0:
-            return None
-        # Cells reach into their neighbours, as they are resized linearly.
-        (cell_x, cell_y) = self._cell
-        columns = slice(max(0, int((x - 1) * cell_x)), math.ceil((x + width + 1) * cell_x))
-        rows = slice(max(0, int((y - 1) * cell_y)), math.ceil((y + height + 1) * cell_y))
-        return rows, columns
 
-    def _coarsened(self, region: np.ndarray) -> np.ndarray:
-        """A picture of the region, seen coarsely: one pixel a cell."""
-        cells = cv2.resize(region, self._inside.shape[::-1], interpolation=cv2.INTER_AREA)
-        return cv2.GaussianBlur(cells, (0, 0), 1)
+def _moved_away(displacement: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    """How far the portrait's own places move, in [0, 1], as those do that show them: `[h, w]`.
+
+    What is shown nowhere moves as what lies around it.
+
+    Args:
+        displacement: in sides of the crop, `[h, w, 2]`.
+        moves: how far it is taken to move, `[h, w]` in [0, 1].
+    """
+    height, width = moves.shape
+    shown = np.rint(_grid(np.arange(width), np.arange(height)) + displacement * (width, height)).astype(np.int32)
+    x, y = shown[..., 0], shown[..., 1]
+    seen = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    places = y[seen] * width + x[seen]
+    counts = (np.bincount(places, weights, minlength=height * width) for weights in (moves[seen], None))
+    wide = max(height, width) // 3 | 1
+    near, all_near = (
+        cv2.blur(count, (3, 3)) + 1e-3 * cv2.blur(count, (wide, wide))
+        for count in (count.reshape(height, width).astype(np.float32) for count in counts)
+    )
+    return _smooth_step(2 * near / (all_near + 1e-9) - 0.5)
 
 
 class _Axis:
@@ -162,6 +191,7 @@ class _Axis:
         region: the pixels that may move.
         target, part: where the crop lies in the region, and which part of the crop that is.
         cells: their number in the region.
+        cells_a_side: their number over the crop, which need not be whole.
         places: of the cells' centres, float32 `[cells]`, 0 and 1 at the crop's ends.
         beyond: how far they lie outside of the crop.
         depth: how far they lie inside of its ends, those where the portrait goes on.
@@ -176,10 +206,19 @@ class _Axis:
         self.target, self.part = slice(begin - first, end - first), slice(begin - start, end - start)
         length = last - first
         self.cells = max(1, round(length * min(1, CELLS / size)))
+        self.cells_a_side = self.cells * size / length
         self.places = (((np.arange(self.cells) + 0.5) * (length / self.cells) + first - start) / size).astype(np.float32)
         self.beyond = np.maximum(np.maximum(-self.places, self.places - 1), 0)
         ends = (start > 0, self.places), (start + size < limit, 1 - self.places)
         self.depth = np.min([distance for inside, distance in ends if inside] or [np.ones_like(self.places)], axis=0)
+
+    def tiles(self) -> Iterator[tuple[slice, slice]]:
+        """Pixels of the region, a tile's side of them, and the cells that reach into them."""
+        length = self.region.stop - self.region.start
+        cell = length / self.cells
+        for first in range(0, length, TILE):
+            last = min(first + TILE, length)
+            yield slice(first, last), slice(max(0, int(first / cell) - 1), math.ceil(last / cell) + 1)
 
 
 def _grid(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -189,7 +228,18 @@ def _grid(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _sample(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
     """What lies at positions (x, y) in pixels, `[h, w, 2]`; beyond the border its last pixels go on."""
-    return cv2.remap(values, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    # OpenCV's types know no positions in one array.
+    return cv2.remap(values, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+
+
+def _sample_sides(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The same for positions in sides of a picture."""
+    return _sample(values, places * np.array(values.shape[1::-1], np.float32) - np.float32(0.5))
+
+
+def _widened(values: np.ndarray) -> np.ndarray:
+    """Values that reach a cell further, and soft."""
+    return cv2.blur(cv2.dilate(values, np.ones((3, 3))), (5, 5))
 
 
 def _smooth_step(values: np.ndarray) -> np.ndarray:
