@@ -50,7 +50,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(portrait, folder / "portrait.jpg")
     face = read_image(portrait)[:256, 90:346]
     write_image(folder / "face-centred.jpg", face)
-    for name in ("driving", "face-centred", "DIR/anna_0", "DIR/ben_0", "OTHER_PEOPLE/carl_0"):
+    for name in ("driving", "video", "face-centred", "DIR/anna_0", "DIR/ben_0", "OTHER_PEOPLE/carl_0"):
         (folder / name).parent.mkdir(exist_ok=True)
         with VideoWriter(folder / f"{name}.mp4", width=256, height=256, time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
             for number in range(4):

@@ -133,7 +133,7 @@ StrengthOption = Annotated[float, typer.Option(min=0, max=2, help="How much of t
 
 @app.command()
 def animate(
-    source: Annotated[Path, typer.Argument(help="Picture of a face.")],
+    source: Annotated[Path, typer.Argument(help="Picture of a face, or a video or folder of pictures.")],
     driving: Annotated[Path, typer.Argument(help="Video, folder of pictures, or motion template.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4).")],
     model: ModelOption = "small",
@@ -156,7 +156,7 @@ def animate(
     keep_pose: Annotated[bool, typer.Option("--keep-pose", help="Expression only; the same as --head 0.")] = False,
     adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
     smooth: Annotated[
-        float, typer.Option(min=0, max=1, help="Steady the driver's motion: 0 leaves it as it is, 0.5 is gentle.")
+        float, typer.Option(min=0, max=1, help="Steady the driver's motion: 0 leaves it as it is, 0.25 is gentle.")
     ] = 0.0,
     compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
     paste_back: Annotated[bool, typer.Option(help="Write the whole portrait, not only the face's crop.")] = True,
@@ -165,7 +165,7 @@ def animate(
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = None,
 ) -> None:
-    """Animate a portrait by a driving video."""
+    """Animate a portrait by a driving video; or give a video the driver's expression and sound, and keep its head motion."""
     with frames_progress(output) as on_progress:
         from mrfa.animation.animator import Animator
         from mrfa.animation.face_motion import Strengths

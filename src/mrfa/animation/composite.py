@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from mrfa.animation.crop import CropBox, crop_image, whole_picture
-from mrfa.animation.portrait import Portrait
+from mrfa.animation.portrait import LONG_SIDE, Portrait
 
 COMPARE_HEIGHT = 512
 
@@ -21,6 +21,7 @@ class Canvas:
         paste_back: show the whole portrait, otherwise the crop.
         compare: show the source's crop before the result.
         with_driver: when comparing, show the driver's picture between both.
+        long_side: larger portraits are scaled down to it, in pixels.
 
     Attributes:
         width, height: of the pictures, in pixels.
@@ -28,22 +29,37 @@ class Canvas:
     """
 
     def __init__(
-        self, portrait: np.ndarray, box: CropBox, size: int, *, paste_back: bool, compare: bool, with_driver: bool
+        self,
+        portrait: np.ndarray,
+        box: CropBox,
+        size: int,
+        *,
+        paste_back: bool,
+        compare: bool,
+        with_driver: bool,
+        long_side: int = LONG_SIDE,
     ) -> None:
-        if paste_back:
-            self._portrait = Portrait(portrait, box)
-        else:
-            self._portrait = Portrait(crop_image(portrait, box, size), whole_picture(size, size), long_side=size)
+        self._size, self._paste_back, self._long_side = size, paste_back, long_side
+        picture, self._place = self._shown(portrait, box)
+        self._portrait = Portrait(picture, self._place, long_side=long_side)
         self.height, self.width = self._portrait.image.shape[:2]
         self.panel_height = 0
         self._source: np.ndarray | None = None
         if compare:
             rows = max(size, min(self.height, COMPARE_HEIGHT)) // 2 * 2
             self._source = crop_image(portrait, box, rows)
-            blank = np.zeros((self.height, self.width, 3), np.uint8)
-            panels = [self._source, self._source, blank] if with_driver else [self._source, blank]
-            self.height, self.width = side_by_side(panels, rows).shape[:2]
             self.panel_height = rows if with_driver else 0
+            self.height, self.width = self.unchanged(self._source if with_driver else None).shape[:2]
+
+    def show(self, portrait: np.ndarray, box: CropBox) -> None:
+        """Go on with another portrait of the same size, such as the next frame of a video, and its crop."""
+        picture, place = self._shown(portrait, box)
+        if place == self._place:
+            self._portrait.show(picture)
+        else:
+            self._portrait, self._place = Portrait(picture, place, long_side=self._long_side), place
+        if self._source is not None:
+            self._source = crop_image(portrait, box, len(self._source))
 
     def draw(self, crop: np.ndarray, displacement: np.ndarray, panel: np.ndarray | None) -> np.ndarray:
         """The picture of the next frame, uint8 `[height, width, 3]`.
@@ -53,11 +69,23 @@ class Canvas:
             displacement: of `crop_displacement`, float32 `[h, w, 2]`.
             panel: the driver's, where one is shown.
         """
-        picture = self._portrait.paste(crop, displacement)
+        return self._compared(self._portrait.paste(crop, displacement), panel)
+
+    def unchanged(self, panel: np.ndarray | None) -> np.ndarray:
+        """The picture of a frame in which the portrait stays as it is."""
+        return self._compared(self._portrait.image, panel)
+
+    def _shown(self, portrait: np.ndarray, box: CropBox) -> tuple[np.ndarray, CropBox]:
+        """What is written without comparing, and where in it the crop lies."""
+        if self._paste_back:
+            return portrait, box
+        return crop_image(portrait, box, self._size), whole_picture(self._size, self._size)
+
+    def _compared(self, picture: np.ndarray, panel: np.ndarray | None) -> np.ndarray:
         if self._source is None:
             return picture
         panels = [self._source, picture] if panel is None else [self._source, panel, picture]
-        return side_by_side(panels, self.height)
+        return side_by_side(panels, len(self._source))
 
 
 def side_by_side(pictures: Sequence[np.ndarray], height: int) -> np.ndarray:

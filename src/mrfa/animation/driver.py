@@ -4,13 +4,15 @@ A driver is read before it animates, and of each frame no more than its keypoint
 pictures, they are read twice: once for a crop that is stable over the clip, once for the keypoints.
 """
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mrfa.animation.animator import Animator
@@ -26,7 +28,7 @@ from mrfa.animation.crop import (
 from mrfa.animation.smoothing import smooth_clip
 from mrfa.animation.template import SUFFIX, MotionTemplate
 from mrfa.animation.tracking import FaceWatch, Held, Seen, Spans, trusted
-from mrfa.data.video import VideoReader, open_frames
+from mrfa.data.video import Frame, VideoReader, open_frames
 from mrfa.errors import InputError
 from mrfa.faces.finder import FaceFinder
 from mrfa.network.keypoints import Keypoints, stack_keypoints
@@ -35,6 +37,8 @@ from mrfa.network.keypoints import Keypoints, stack_keypoints
 Progress = Callable[[str, int, int | None], None]
 
 DEFAULT_RATE = Fraction(25)
+# Between frames that follow each other within so many seconds the motion goes on; further apart the first is held.
+LONGEST_STEP = 0.2
 
 
 class MotionTrack(NamedTuple):
@@ -64,9 +68,40 @@ class MotionTrack(NamedTuple):
         """Number of frames."""
         return len(self.pts)
 
+    @property
+    def times(self) -> list[Fraction]:
+        """When each frame is shown, in seconds."""
+        return [pts * self.time_base for pts in self.pts]
+
+    @property
+    def end(self) -> Fraction:
+        """When the last frame ends, in seconds."""
+        last = self.durations[-1]
+        return self.times[-1] + (1 / self.rate if last is None else last * self.time_base)
+
+    def shown_at(self, times: Sequence[Fraction]) -> list[int]:
+        """Numbers of the frames that are shown at times in seconds; before the first and after the last frame, these."""
+        starts = self.times
+        return [max(0, bisect_right(starts, time) - 1) for time in times]
+
+    def at(self, times: Sequence[Fraction]) -> Keypoints:
+        """Keypoints at times in seconds, between frames as well, positions `[len(times), K, 2]`."""
+        starts = self.times
+        here = self.shown_at(times)
+        after = [min(number + 1, self.length - 1) for number in here]
+        steps = [float(starts[b] - starts[a]) for a, b in zip(here, after, strict=True)]
+        shares = [
+            min(max(float(time - starts[number]) / step, 0), 1) if 0 < step <= LONGEST_STEP else 0.0
+            for time, number, step in zip(times, here, steps, strict=True)
+        ]
+        positions, affine = self.keypoints
+        share = torch.tensor(shares, dtype=positions.dtype)[:, None, None]
+        moved = torch.lerp(positions[here], positions[after], share)
+        return Keypoints(moved, None if affine is None else torch.lerp(affine[here], affine[after], share[..., None]))
+
     def smoothed(self, strength: float) -> "MotionTrack":
         """The same, steadier: 0 (as it is) to 1, see `mrfa.animation.smoothing`."""
-        return self._replace(keypoints=smooth_clip(self.keypoints, [float(pts * self.time_base) for pts in self.pts], strength))
+        return self._replace(keypoints=smooth_clip(self.keypoints, [float(time) for time in self.times], strength))
 
 
 class VideoDriver:
@@ -76,12 +111,13 @@ class VideoDriver:
         path: of the video or folder.
         crop: where its face is.
         option: what the command line calls that crop.
+        waits: before its face appears the driver is taken to wait in the pose in which it does; otherwise it has no face there.
     """
 
     has_pictures = True
 
-    def __init__(self, path: Path, crop: Crop, option: str) -> None:
-        self._path, self._crop, self._option = path, crop, option
+    def __init__(self, path: Path, crop: Crop, option: str, *, waits: bool = True) -> None:
+        self.path, self._crop, self._option, self._waits = path, crop, option, waits
         self._held, self._moved = Spans(), Spans()
         self._reader = open_frames(path)
         self._crops: list[CropBox] = []
@@ -112,14 +148,18 @@ class VideoDriver:
             if on_progress is not None:
                 on_progress("reading the motion", len(pts), place.frames)
         if not found:
-            raise InputError(f"{self._path} holds no frames that can be read")
+            raise InputError(f"{self.path} holds no frames that can be read")
         rate = self._reader.average_rate or DEFAULT_RATE
         return MotionTrack(stack_keypoints(found), trusts, pts, durations, self._reader.time_base, rate)
+
+    def frames(self) -> Iterator[tuple[Frame, CropBox]]:
+        """Every frame that was read, and where its face is."""
+        return zip(self._reader, self._crops, strict=False)
 
     def panels(self, height: int) -> Iterator[np.ndarray]:
         """For a comparison, the face of every frame that was read, uint8 RGB `[height, height, 3]`; none where that is 0."""
         if height:
-            for frame, crop in zip(self._reader, self._crops, strict=False):
+            for frame, crop in self.frames():
                 yield crop_image(frame.image, crop, height)
 
     def _place(self, on_progress: Progress | None) -> "_Place":
@@ -128,7 +168,7 @@ class VideoDriver:
         if self._crop == "none":
             return _Place(whole_picture(reader.width, reader.height), reader.frame_count_estimate)
         if self._crop != "auto":
-            box = check_inside(self._crop, reader.width, reader.height, self._path, self._option)
+            box = check_inside(self._crop, reader.width, reader.height, self.path, self._option)
             return _Place(box, reader.frame_count_estimate)
         count = 0
 
@@ -140,7 +180,7 @@ class VideoDriver:
 
         face = find_clip_face(reader, on_frame=on_frame, option=self._option)
         self._turn = face.turn
-        return _Place(face.crop, count, face.first, face.image)
+        return _Place(face.crop, count, face.first, face.image) if self._waits else _Place(face.crop, count)
 
     def _trusted(self, place: "_Place", size: int) -> Iterator[tuple["_Frame", float]]:
         """Every frame's square at `size`, and how far it is to be believed."""
@@ -163,28 +203,30 @@ class VideoDriver:
             self._moved.add(pts * self._reader.time_base, seen.moved)
             yield _Frame(crop_image(image, seen.crop, size), pts, duration), seen.good
 
-    def warnings(self) -> list[str]:
-        """What the user should know, after all frames were read."""
-        found = turned_face_warnings(self._path, self._turn)
+    def warnings(self, without_face: str = "the last good motion was held") -> list[str]:
+        """What the user should know, after all frames were read; among it what was done where there was no face."""
+        found = turned_face_warnings(self.path, self._turn)
         if self._reader.truncated is not None:
-            found.append(f"{self._path} is incomplete: {self._reader.truncated} and used")
+            found.append(f"{self.path} is incomplete: {self._reader.truncated} and used")
         if self._held.frames:
-            found.append(
-                f"no face to rely on in {self._held.frames} frames of {self._path} ({self._held}): the last good motion was held"
-            )
+            found.append(f"no face to rely on in {self._held.frames} frames of {self.path} ({self._held}): {without_face}")
         if self._moved.frames:
-            found.append(f"the face of {self._path} left its place ({self._moved}): the crop followed it")
+            found.append(f"the face of {self.path} left its place ({self._moved}): the crop followed it")
         return found
 
 
 class TemplateDriver:
-    """A driver of keypoints."""
+    """A driver of keypoints.
+
+    Args:
+        path: of the template.
+    """
 
     has_pictures = False
     audio_from: Path | None = None
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._template = MotionTemplate.load(path)
 
     def read(self, animator: Animator, on_progress: Progress | None = None) -> MotionTrack:
@@ -194,7 +236,7 @@ class TemplateDriver:
             InputError: the template does not fit the model.
         """
         template = self._template
-        keypoints, trust = template.keypoints(animator.network, self._path), [1.0] * len(template)
+        keypoints, trust = template.keypoints(animator.network, self.path), [1.0] * len(template)
         shape = None if template.face is None else template.face.shape
         return MotionTrack(keypoints, trust, template.pts, template.durations, template.time_base, template.rate, shape)
 

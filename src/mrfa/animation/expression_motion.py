@@ -15,7 +15,8 @@ class ExpressionMotion:
 
     In the notation of `FaceMotion`, with shapes found over both clips:
 
-        f = s_p + (f_d - s_d), then lids and lips as far open as the driver's, in own eye widths and eye distances
+        f = s_p + h (f_p - s_p) + (1 - h) (f_d - s_d), then lids and lips as far open as the driver's, in own eye widths and
+            eye distances
         R = R_p,   c = c_p,   t = t_p,   A = A_p
 
     Maps stay because the head does: what the driver's expression does to its own maps, carried over, blurs hair and background
@@ -26,15 +27,19 @@ class ExpressionMotion:
         source: positions `[N, K, 2]` of frames from all over the video.
         driving: likewise of the driver, `[M, K, 2]`.
         strengths: how much of the driver's expression the video gets; that of the head does not matter.
+        shape: the driver's, `[G, 2]`, where it is known already; it is not found in its frames then.
 
     Raises:
         InputError: a strength is out of range.
     """
 
-    def __init__(self, network: Network, source: Tensor, driving: Tensor, strengths: Strengths) -> None:
+    def __init__(
+        self, network: Network, source: Tensor, driving: Tensor, strengths: Strengths, shape: Tensor | None = None
+    ) -> None:
         strengths.check()
         self._network, self._strengths = network, strengths
-        self._own_shape, self._driver_shape = (take_apart(named_places(network, clip)).shape for clip in (source, driving))
+        self._own_shape = take_apart(named_places(network, source)).shape
+        self._driver_shape = take_apart(named_places(network, driving)).shape if shape is None else shape.double().cpu()
 
     def __call__(self, source: Keypoints, driving: Keypoints) -> Keypoints:
         """Keypoints of B frames `[B, K, 2]` with the expressions of as many driving frames: `[B, K, 2]`."""

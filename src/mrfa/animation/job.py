@@ -8,20 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mrfa.animation.animator import Animator
-from mrfa.animation.composite import Canvas
-from mrfa.animation.crop import Crop, crop_image, parse_crop, picture_crop, turned_face_warnings
+from mrfa.animation.crop import Crop, parse_crop
 from mrfa.animation.driver import Progress, open_driver
-from mrfa.animation.face_motion import FaceMotion, Strengths
-from mrfa.animation.motion import Transfer
-from mrfa.animation.portrait import crop_displacement
+from mrfa.animation.face_motion import Strengths
 from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.animation.smoothing import check_strength
-from mrfa.animation.start import check_track, parse_start, study_track
+from mrfa.animation.sources import SceneOptions, open_source
+from mrfa.animation.start import parse_start
 from mrfa.animation.template import SUFFIX
 from mrfa.data.audio import parse_audio_mode
 from mrfa.data.files import check_output
-from mrfa.data.images import read_image
-from mrfa.data.tensors import to_pictures
 from mrfa.data.video import VideoWriter
 from mrfa.data.video_writer import SUFFIXES as VIDEO_SUFFIXES
 from mrfa.errors import InputError
@@ -61,23 +57,26 @@ def animate_file(
 ) -> JobResult:
     """Animate a portrait by a driver, and write the video with the driver's time stamps and audio.
 
+    Where the source is a video, each of its frames takes the driver's expression of that time; head motion and time stamps stay
+    the video's own, and the result ends with the shorter of the two.
+
     Args:
-        source: a picture of a face.
+        source: a picture of a face; or a video, or a folder of pictures.
         driving: a video, a folder of pictures, or a motion template.
         output: the video to write.
         model: name of a bundled model, a model folder, or an animator, which also says where and how to compute.
         source_crop: where the face is in the source: `auto`, `none`, `x,y,w,h` or a box.
         driving_crop: likewise in the driver.
-        face: which face of the source, where it shows several: `largest`, a number from 1 on, the largest, or `x,y` in it.
+        face: which face of a picture, where it shows several: `largest`, a number from 1 on, the largest, or `x,y` in it.
         motion: `auto`, `relative` or `absolute`, see `MotionSettings`.
-        start: the driver's frame that counts as the portrait's pose: `best`, `first`, its number, or seconds such as `1.5s`.
+        start: the driver's frame that counts as a portrait's pose: `best`, `first`, its number, or seconds such as `1.5s`.
         strengths: how much of expression, head motion, eyes and lips the portrait gets, each 0 to 2.
         adapt_scale: scale relative motion by the size of the faces.
         smooth: steady the driver's motion, 0 (as it is) to 1, without lag; see `mrfa.animation.smoothing`.
         compare: write source, driver (a template has no picture) and result beside each other.
         paste_back: write the whole portrait, otherwise the animated crop.
-        audio: what becomes of the driver's sound: `copy` where the output can hold it, else coded anew; `transcode`: coded anew
-            as AAC in any case; or `none`.
+        audio: what becomes of the driver's sound, or, where it has none, of that of a video as source: `copy` where the output
+            can hold it, else coded anew; `transcode`: coded anew as AAC in any case; or `none`.
         on_progress: told of every frame.
 
     Raises:
@@ -92,43 +91,26 @@ def animate_file(
     chosen = parse_face(face)
     if chosen != "largest" and source_crop != "auto":
         raise InputError("a face is chosen where the source's crop is auto: give --face or --crop, not both")
-    portrait = read_image(source)
+    opened = open_source(source, source_crop, chosen)
     driver = open_driver(driving, driving_crop)
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
-    settings.check_model(animator.network)
-    box, turn = picture_crop(portrait, source_crop, source, chosen)
-    encoded = animator.encode(crop_image(portrait, box, animator.size))
-    track = driver.read(animator, on_progress).smoothed(smooth)
-    check_track(track, animator.network, encoded.keypoints, settings, driving)
-    canvas = Canvas(portrait, box, animator.size, paste_back=paste_back, compare=compare, with_driver=driver.has_pictures)
-    transfer: Transfer | None = None
-    if motion != "absolute":
-        study = study_track(track, animator.network, encoded.keypoints, settings, begin, name=driving)
-        transfer = settings.transfer(animator.network, encoded.keypoints, study.initial, study.clip, track.shape)
-    panels, panel = driver.panels(canvas.panel_height), None
+    scene = opened.scene(driver, animator, SceneOptions(settings, begin, smooth, paste_back, compare), on_progress)
+    done = 0
     with VideoWriter(
         output,
-        width=canvas.width,
-        height=canvas.height,
-        time_base=track.time_base,
-        rate=track.rate,
-        audio_from=driver.audio_from,
+        width=scene.width,
+        height=scene.height,
+        time_base=scene.time_base,
+        rate=scene.rate,
+        audio_from=scene.audio_from,
         audio=audio_mode,
+        trim_audio=scene.trim_audio,
     ) as writer:
-        for begun in range(0, track.length, animator.batch_size):
-            keypoints = track.keypoints.part(slice(begun, begun + animator.batch_size))
-            animated = animator.step(encoded, keypoints, transfer=transfer)
-            displacements = crop_displacement(animated, animator.network.conventions)
-            # The first copy waits for the device; both are done then.
-            frames = zip(to_pictures(animated.image), displacements.cpu().numpy(), strict=True)
-            for number, (crop, displacement) in enumerate(frames, begun):
-                panel = next(panels, panel)
-                writer.write(canvas.draw(crop, displacement, panel), track.pts[number], track.durations[number])
-                if on_progress is not None:
-                    on_progress("animating", number + 1, track.length)
-    eased = transfer.warnings() if isinstance(transfer, FaceMotion) else []
-    warnings = [*turned_face_warnings(source, turn), *driver.warnings(), *writer.warnings, *eased]
-    return JobResult(track.length, warnings)
+        for done, frame in enumerate(scene.frames, 1):
+            writer.write(*frame)
+            if on_progress is not None:
+                on_progress("animating", done, scene.length)
+    return JobResult(done, [*scene.warnings(), *writer.warnings])
 
 
 def demo_files() -> tuple[Path, Path]:

@@ -30,9 +30,8 @@ FADE = 0.12
 # In sides of the crop: what moves less is noise and stays, what moves more moves fully.
 STILL, MOVING = 0.5 / 256, 1.5 / 256
 
-# Difference from the generated picture, of 255, up to which the portrait's pixels are shown, and from which on not. With more,
-# lids that close in the generated picture would be half open.
-ALIKE, UNLIKE = 5, 9
+# Difference from the generated picture, of 255, up to which the portrait's pixels are shown, and from which on not.
+ALIKE, UNLIKE = 6, 20
 
 # Change of the flow from cell to cell, in cells, up to which the portrait's pixels are shown, and from which on they would smear.
 SMOOTH, TORN = 0.6, 1.2
@@ -72,6 +71,7 @@ class Portrait:
     """
 
     def __init__(self, image: np.ndarray, box: CropBox, *, long_side: int = LONG_SIDE) -> None:
+        self._long_side = long_side
         self.image, fx, fy = _fitted(image, long_side)
         rows = _Axis(round(box.y * fy), max(1, round(box.side * fy)), self.image.shape[0])
         columns = _Axis(round(box.x * fx), max(1, round(box.side * fx)), self.image.shape[1])
@@ -90,6 +90,12 @@ class Portrait:
         coarse = cv2.resize(self._still, (columns.cells, rows.cells), interpolation=cv2.INTER_AREA)
         self._coarse = cv2.GaussianBlur(coarse, (0, 0), 1)
         self._share = np.zeros(beyond.shape, np.float32)
+
+    def show(self, image: np.ndarray) -> None:
+        """Go on with another picture of the same size, such as the next frame of a video, uint8 RGB `[H, W, 3]`."""
+        self.image, _, _ = _fitted(image, self._long_side)
+        self._still = np.ascontiguousarray(self.image[self._region])
+        self._coarse = self._coarsened(self._still)
 
     def paste(self, crop: np.ndarray, displacement: np.ndarray) -> np.ndarray:
         """The portrait as the next frame shows it: uint8 `[height, width, 3]`, a new array.
