@@ -130,3 +130,12 @@ def test_blur_has_the_deviation_that_was_drawn() -> None:
         for side in (0, 1):
             variance = (spread.sum(side) * (torch.arange(65) - 32.0) ** 2).sum()
             assert float(variance) ** 0.5 == pytest.approx(deviation, abs=0.05)
+
+
+def test_costly_changes_are_made_of_some_pictures_in_their_places() -> None:
+    torch.manual_seed(0)
+    images = torch.arange(10.0).view(10, 1, 1, 1)
+    changed = [(degradation._some(images, 0.25, lambda some: some + 100) - images).flatten() / 100 for _ in range(40)]
+    assert {value for each in changed for value in each.tolist()} == {0.0, 1.0}
+    assert {int(each.sum()) for each in changed} == {2, 3}
+    assert (torch.stack(changed).sum(0) > 0).all()

@@ -317,3 +317,6 @@ def test_bilinear_upsampling_leaves_no_stairs() -> None:
     assert torch.equal(steps[True], torch.full((13,), 0.5)) and set(steps[False].tolist()) == {0.0, 1.0}
     with torch.autocast("cpu", torch.bfloat16):
         assert Double()(ramp.bfloat16()).dtype == torch.bfloat16
+    for stage, mode in (("small", "nearest"), ("small-stage-free", "bilinear")):
+        decoder = Network(tiny_preset(stage).network).decoder
+        assert {part.mode for part in decoder.modules() if isinstance(part, Double)} == {mode}

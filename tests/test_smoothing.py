@@ -45,7 +45,7 @@ def test_one_euro_converges_as_its_equations_say() -> None:
     smooth(torch.zeros(1, 2), [0.0])
     step = torch.full((1, 2), 1e-9)
     found = [float(smooth(step, [number / 100])[0, 0]) for number in range(1, 400)]
-    share = 1 / (1 + 100 / (2 * math.pi * 0.5))
+    share = 1 / (1 + 100 / (2 * math.pi * 1.0))
     assert found[0] == pytest.approx(share * 1e-9, rel=1e-3)
     assert found[1] == pytest.approx((1 - (1 - share) ** 2) * 1e-9, rel=1e-3)
     assert all(a < b for a, b in pairwise(found[:100])) and found[-1] == pytest.approx(1e-9, rel=1e-3)
@@ -54,12 +54,12 @@ def test_one_euro_converges_as_its_equations_say() -> None:
 def test_one_euro_goes_by_time() -> None:
     """Twice the frames come as near within the same time, and what is skipped is caught up with."""
     ends = []
-    for times in (_times(26), [number / 50 for number in range(51)], [0.0, 0.2, 0.24, 0.7, 1.0]):
+    for times in ([number / 20 for number in range(11)], [number / 40 for number in range(21)], [0.0, 0.2, 0.24, 0.3, 0.5]):
         smooth = OneEuro(strength=1.0, measured=2)
         smooth(torch.zeros(1, 2), times[:1])
         ends.append(float(smooth(torch.full((len(times) - 1, 2), 1e-6), times[1:])[-1, 0]) * 1e6)
-    assert ends[0] == pytest.approx(1 - math.exp(-math.pi), abs=0.02)
-    assert ends[1] == pytest.approx(ends[0], abs=0.01) and ends[2] == pytest.approx(ends[0], abs=0.1)
+    assert ends[0] == pytest.approx(1 - math.exp(-math.pi), abs=0.03)
+    assert ends[1] == pytest.approx(ends[0], abs=0.015) and ends[2] == pytest.approx(ends[0], abs=0.1)
 
 
 def test_fast_values_are_followed() -> None:
@@ -67,7 +67,7 @@ def test_fast_values_are_followed() -> None:
         1 - float(OneEuro(strength=1.0, measured=2)(torch.linspace(0, end, 26)[:, None].expand(-1, 2), _times(26))[-1, 0]) / end
         for end in (0.01, 5.0)
     )
-    assert 0.09 < slow < 0.12 and 0 < fast < 0.01  # seconds of lag
+    assert 0.05 < slow < 0.08 and 0 < fast < 0.01  # seconds of lag
 
 
 @pytest.mark.parametrize("batch", [1, 4, 30])
@@ -94,7 +94,7 @@ def test_noise_falls_with_strength() -> None:
         left.append((float((positions - clean.positions).std()), float((affine - clean.affine).std())))
     for number in (0, 1):
         noise = [noises[number] / 0.002 for noises in left]
-        assert all(a > b for a, b in pairwise([1.0, *noise])) and noise[-1] < 0.4
+        assert all(a > b for a, b in pairwise([1.0, *noise])) and noise[-1] < 0.55
 
 
 def test_a_clip_is_smoothed_without_lag() -> None:
@@ -106,7 +106,8 @@ def test_a_clip_is_smoothed_without_lag() -> None:
     smoothed = smooth_clip(clip, times, 1.0).positions[:, 4, 1]
     torch.testing.assert_close(smoothed, smoothed.flip(0), atol=1e-4, rtol=0)
     live = SmoothMotion(1.0)(clip, times).positions[:, 4, 1]
-    assert smoothed.argmax() == 20 and live.argmax() > 20
+    middles = [float((torch.arange(41) * (height - 0.3)).sum() / (height - 0.3).sum()) for height in (smoothed, live)]
+    assert smoothed.argmax() == 20 and middles[0] == pytest.approx(20, abs=0.02) and 20.2 < middles[1] < 21
 
 
 def test_a_clip_played_backwards_is_smoothed_alike() -> None:

@@ -71,6 +71,15 @@ def test_the_summary_says_what_there_is() -> None:
     assert nameless["layout"] == "no named places" and "blinks" not in nameless
 
 
+def test_what_is_no_face_can_be_looked_at() -> None:
+    face = moving().named_face()
+    without_eyes = face.places.clone()
+    without_eyes[:, [index for name, index in GROUP_INDEX.items() if "eye" in name]] = 0
+    blind = replace(moving(), face=face._replace(places=without_eyes))
+    assert all(value.isfinite().all() for value in course_of(blind))
+    assert draw_plot(blind).shape == draw_plot(moving()).shape
+
+
 def test_the_stick_face_is_where_its_places_are() -> None:
     places = moving(1).named_face().places[0]
     picture = draw_stick_face(places, 200)

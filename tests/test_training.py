@@ -313,12 +313,15 @@ def test_existing_run_is_not_overwritten(clips: Path, tmp_path: Path) -> None:
         train(_config(training__steps=1), data=clips, output=tmp_path / "new", resume=True)
 
 
-def test_loss_that_is_not_finite_stops_with_the_batch_saved(clips: Path, tmp_path: Path) -> None:
-    config = _config(training__steps=3, training__objective__image_weight=float("inf"))
+@pytest.mark.parametrize("steps", [1, 3])
+def test_loss_that_is_not_finite_stops_with_the_batch_saved(steps: int, clips: Path, tmp_path: Path) -> None:
+    """Found in the next step, or before anything is kept."""
+    config = _config(training__steps=steps, training__objective__image_weight=float("inf"))
     with pytest.raises(InputError, match="loss is not finite at step 0"):
         train(config, data=clips, output=tmp_path / "run")
     saved = load_file(next((tmp_path / "run").glob("not-finite-*.safetensors")))
     assert saved["source"].shape == (2, 3, 64, 64)
+    assert not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
 
 
 def test_figures_are_kept_without_tensorboard(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,7 +156,7 @@ def animate(
     keep_pose: Annotated[bool, typer.Option("--keep-pose", help="Expression only; the same as --head 0.")] = False,
     adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
     smooth: Annotated[
-        float, typer.Option(min=0, max=1, help="Steady the driver's motion: 0 leaves it as it is, 0.25 is gentle.")
+        float, typer.Option(min=0, max=1, help="Steady the driver's motion: 0 leaves it as it is, 0.5 is gentle.")
     ] = 0.0,
     compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
     paste_back: Annotated[bool, typer.Option(help="Write the whole portrait, not only the face's crop.")] = True,

@@ -236,7 +236,7 @@ class Animator:
             adapt_scale: scale relative motion by the size of the faces.
             initial: the driver's frame that counts as the portrait's pose: its keypoints, positions `[1, K, 2]`, or the `first`,
                 or the `best` so far, to which portraits ease over, see `BestSoFar`.
-            smooth: steady the driver's motion, 0 (as it is) to 1, which lags by up to about half a frame; see `SmoothMotion`.
+            smooth: steady the driver's motion, 0 (as it is) to 1, which lags by a third of a frame or less; see `SmoothMotion`.
             rate: of the driver, in frames a second, by which smoothing goes.
 
         Returns:

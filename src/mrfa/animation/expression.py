@@ -22,6 +22,8 @@ from mrfa.data.guidance import GROUP_INDEX
 _FRAMES_ALIKE = 6
 _MOST_FRAMES = 120
 _ROUNDS = 3
+# No eye is narrower; what is no face may have eyes of no width.
+_NARROWEST = 1e-3
 
 EYES = ("right", "left")
 
@@ -105,7 +107,7 @@ def eye_openings(front: Tensor) -> Tensor:
 
 def eye_width(front: Tensor, side: str) -> Tensor:
     """Distance of an eye's corners, `[...]`."""
-    return (front[..., GROUP_INDEX[f"{side}_eye_outer"], :] - front[..., GROUP_INDEX[f"{side}_eye_inner"], :]).norm(dim=-1)
+    return _distance(front, f"{side}_eye_outer", f"{side}_eye_inner")
 
 
 def mouth_opening(front: Tensor) -> Tensor:
@@ -115,7 +117,7 @@ def mouth_opening(front: Tensor) -> Tensor:
 
 def eye_distance(front: Tensor) -> Tensor:
     """Distance of the outer eye corners, `[...]`."""
-    return (front[..., GROUP_INDEX["left_eye_outer"], :] - front[..., GROUP_INDEX["right_eye_outer"], :]).norm(dim=-1)
+    return _distance(front, "left_eye_outer", "right_eye_outer")
 
 
 def with_openings(front: Tensor, eyes: Tensor, mouth: Tensor) -> Tensor:
@@ -139,6 +141,10 @@ def with_openings(front: Tensor, eyes: Tensor, mouth: Tensor) -> Tensor:
 
 def _lids(side: str) -> tuple[str, str]:
     return f"{side}_upper_lid", f"{side}_lower_lid"
+
+
+def _distance(front: Tensor, one: str, other: str) -> Tensor:
+    return (front[..., GROUP_INDEX[one], :] - front[..., GROUP_INDEX[other], :]).norm(dim=-1).clamp_min(_NARROWEST)
 
 
 def _gap(front: Tensor, upper: str, lower: str) -> Tensor:

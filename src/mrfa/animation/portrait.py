@@ -30,8 +30,9 @@ FADE = 0.12
 # In sides of the crop: what moves less is noise and stays, what moves more moves fully.
 STILL, MOVING = 0.5 / 256, 1.5 / 256
 
-# Difference from the generated picture, of 255, up to which the portrait's pixels are shown, and from which on not.
-ALIKE, UNLIKE = 6, 20
+# Difference from the generated picture, of 255, up to which the portrait's pixels are shown, and from which on not. With more,
+# lids that close in the generated picture would be half open.
+ALIKE, UNLIKE = 5, 9
 
 # Change of the flow from cell to cell, in cells, up to which the portrait's pixels are shown, and from which on they would smear.
 SMOOTH, TORN = 0.6, 1.2

@@ -14,7 +14,7 @@ however unevenly they lie, and a strength of 0 changes nothing.
 A head moves slowly and as a whole, lids and lips fast and by themselves. So a frame's keypoints are taken apart into their common
 shift, turn and size, and the places that are left, and both are filtered. Maps follow their keypoints.
 
-A filter of frames as they come lags, by about half a frame at strength 1. Where the clip is known it is filtered from its
+A filter of frames as they come lags, by about a third of a frame at strength 1. Where the clip is known it is filtered from its
 beginning and from its end, and the mean of both does not lag: a clip that is played backwards gives the same.
 """
 
@@ -29,9 +29,9 @@ from mrfa.network.geometry import invert_2x2
 from mrfa.network.keypoints import Keypoints
 
 # Cutoffs in Hz at strength 1: of what is still, and of the velocity.
-_STILL, _VELOCITY = 0.5, 4.0
+_STILL, _VELOCITY = 1.0, 4.0
 # By how many Hz the cutoff rises with the speed, in halves of the picture a second.
-_SPEED = 20.0
+_SPEED = 40.0
 _FLAT = 1e-6
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mrfa.animation.expression import Frames
 from mrfa.animation.head import HeadPose, face_statistics, project, rotation_of, vector_of
-from mrfa.animation.template import LARGEST, DetectorTrack, FaceTrack, MotionTemplate, time_fits
+from mrfa.animation.template import FARTHEST, LARGEST, DetectorTrack, FaceTrack, MotionTemplate, time_fits
 from mrfa.data.guidance import MIRRORED_GROUPS
 from mrfa.errors import InputError
 
@@ -241,7 +241,7 @@ def _part(frames: Frames, chosen: slice | Tensor) -> Frames:
 
 def _face(frames: Frames) -> FaceTrack:
     places = project(frames.front, frames.pose, face_statistics().mean[:, 2])
-    return FaceTrack(places.float(), frames.shape.float())
+    return FaceTrack(places.float().clamp(-FARTHEST, FARTHEST), frames.shape.float())
 
 
 def _smooth(shares: Tensor) -> Tensor:

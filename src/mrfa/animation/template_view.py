@@ -126,7 +126,7 @@ def write_view(template: MotionTemplate, path: Path) -> None:
     with VideoWriter(path, width=PREVIEW_SIDE, height=PREVIEW_SIDE, time_base=template.time_base, rate=template.rate) as writer:
         for number, (pts, duration) in enumerate(zip(template.pts, template.durations, strict=True)):
             picture = draw_stick_face(places[number], PREVIEW_SIDE)
-            _write(picture, f"{float(seconds[number]):.2f} s", (10, PREVIEW_SIDE - 12), INK)
+            _label(picture, f"{float(seconds[number]):.2f} s", (10, PREVIEW_SIDE - 12), INK)
             writer.write(picture, pts, duration)
 
 
@@ -188,13 +188,13 @@ def _draw_chart(sheet: np.ndarray, seconds: Tensor, length: float, lines: dict[s
 
     for tick in _ticks(low, high, 4):
         _draw_line(sheet, place(np.array([0, length]), np.array([tick, tick])), FAINT, 1)
-        _write(sheet, f"{tick:g}", (12, max(11, int(place(np.zeros(1), np.array([tick]))[0, 1]) + 4)), INK)
+        _label(sheet, f"{tick:g}", (12, max(11, int(place(np.zeros(1), np.array([tick]))[0, 1]) + 4)), INK)
     for tick in _ticks(0, length, 12):
         _draw_line(sheet, place(np.array([tick, tick]), np.array([low, high])), FAINT, 1)
-        _write(sheet, f"{tick:g} s", (int(place(np.array([tick]), np.zeros(1))[0, 0]) - 8, CHART + 16), INK)
+        _label(sheet, f"{tick:g} s", (int(place(np.array([tick]), np.zeros(1))[0, 0]) - 8, CHART + 16), INK)
     for number, (name, (value, colour)) in enumerate(lines.items()):
         _draw_line(sheet, place(seconds.numpy(), value.numpy()), colour, 1)
-        _write(sheet, name, (LEFT + 6 + 60 * number, 14), colour)
+        _label(sheet, name, (LEFT + 6 + 60 * number, 14), colour)
 
 
 def _ticks(low: float, high: float, count: int) -> list[float]:
@@ -224,7 +224,7 @@ def _fixed(points: np.ndarray) -> np.ndarray:
     return np.round(points * 2**_BITS).astype(np.int32)
 
 
-def _write(picture: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
+def _label(picture: np.ndarray, text: str, place: tuple[int, int], colour: tuple[int, int, int]) -> None:
     cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
 
 

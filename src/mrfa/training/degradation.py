@@ -6,6 +6,7 @@ picture get it, each its own, and the target stays clean. So nothing of the driv
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -91,8 +92,7 @@ def damage(images: Tensor, config: DegradationConfig) -> Tensor:
     grey = torch.rand(len(images), device=images.device)  # share of the noise that all channels have in common
     noise = _spread(grey) * torch.randn_like(images[:, :1]) + _spread(1 - grey) * torch.randn_like(images)
     images = (images + _spread(deviation) * noise).clamp(0, 1)
-    images = torch.where(_spread(_chosen(images, config.banding)), _banded(images), images)
-    return torch.where(_spread(_chosen(images, config.compression)), _compressed(images), images)
+    return _some(_some(images, config.banding, _banded), config.compression, _compressed)
 
 
 def jpeg(images: Tensor, quality: Tensor) -> Tensor:
@@ -168,6 +168,19 @@ def _blur(images: Tensor, deviation: Tensor) -> Tensor:
 def _chosen(images: Tensor, share: float) -> Tensor:
     """A share of the pictures, `[B]` bool."""
     return torch.rand(len(images), device=images.device) < share
+
+
+def _some(images: Tensor, share: float, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """A share of the pictures `[B, 3, H, W]` changed: costly changes are not made of the others.
+
+    They follow each other in the batch, whose order is random, so that only their number need be known.
+    """
+    count = int(share * len(images) + float(torch.rand(())))
+    if not count:
+        return images
+    start = int(torch.randint(len(images), ()))
+    rolled = images.roll(-start, 0)
+    return torch.cat([change(rolled[:count]), rolled[count:]]).roll(start, 0)
 
 
 def _uniform(images: Tensor, columns: int) -> Tensor:
