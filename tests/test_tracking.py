@@ -237,6 +237,7 @@ def test_animation_holds_as_its_template_does(model: Path, tmp_path: Path, monke
     written: list[np.ndarray] = []
     monkeypatch.setattr("mrfa.animation.job.VideoWriter.write", lambda self, image, *rest: written.append(image))
     monkeypatch.setattr("mrfa.animation.job.VideoWriter._finish", lambda self: None)
+    monkeypatch.setattr("mrfa.animation.portrait.RELEASE", 1.0)  # nothing fades from frame to frame
     driver = _driver(tmp_path / "clip", "xxxxx..xxx")
     result = animate_file(ASTRONAUT, driver, tmp_path / "out.mp4", model=model, paste_back=False)
     assert len(result.warnings) == 1 and "no face to rely on in 4 frames" in result.warnings[0]
