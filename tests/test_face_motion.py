@@ -12,8 +12,10 @@ from mrfa.animation.expression import (
     eye_distance,
     eye_openings,
     eye_width,
+    gaze,
     mouth_opening,
     take_apart,
+    with_gaze,
     with_openings,
 )
 from mrfa.animation.face_motion import (
@@ -154,6 +156,19 @@ def test_lids_and_lips_have_strengths_of_their_own(eyes: float, lips: float) -> 
     moved = with_expression(portrait, driver, Strengths(eyes=eyes, lips=lips))
     assert eye_openings(moved).tolist() == pytest.approx([0.2 + 0.1 * eyes] * 2, abs=1e-6)
     assert mouth_opening(moved).item() == pytest.approx(0.1 + 0.1 * lips, abs=1e-6)
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1, 2])
+def test_eyes_look_where_the_drivers_look(share: float) -> None:
+    """Whatever the portrait's one picture lets its shape be taken for; and both eyes turn alike."""
+    portrait, driver = (
+        Frames(pose(), with_gaze(person(seed), torch.tensor(aside)), person(3)) for seed, aside in ((1, 0.2), (2, -0.1))
+    )
+    moved = with_expression(portrait, driver, Strengths(expression=share))
+    assert gaze(moved).item() == pytest.approx(0.2 - 0.3 * share, abs=1e-6)
+    shifts = (with_gaze(person(1), torch.tensor(0.3)) - person(1))[[GROUP_INDEX["right_iris"], GROUP_INDEX["left_iris"]]]
+    widths = torch.stack([eye_width(person(1), side) for side in ("right", "left")])
+    torch.testing.assert_close(shifts[:, 0] / widths, (0.3 - gaze(person(1))).expand(2))
 
 
 def test_no_strength_closes_more_than_shut() -> None:

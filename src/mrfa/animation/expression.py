@@ -110,6 +110,15 @@ def eye_width(front: Tensor, side: str) -> Tensor:
     return _distance(front, f"{side}_eye_outer", f"{side}_eye_inner")
 
 
+def gaze(front: Tensor) -> Tensor:
+    """How far irises lie beside the middles of their eyes, to the picture's right, in eye widths, both averaged: `[...]`."""
+    offsets = []
+    for side in EYES:
+        corners = front[..., [GROUP_INDEX[f"{side}_eye_{end}"] for end in ("outer", "inner")], 0]
+        offsets.append((front[..., GROUP_INDEX[f"{side}_iris"], 0] - corners.mean(-1)) / eye_width(front, side))
+    return torch.stack(offsets, -1).mean(-1)
+
+
 def mouth_opening(front: Tensor) -> Tensor:
     """Distance of the inner lips in distances of the outer eye corners, `[...]`."""
     return _gap(front, "upper_lip_inner", "lower_lip_inner") / eye_distance(front)
@@ -136,6 +145,14 @@ def with_openings(front: Tensor, eyes: Tensor, mouth: Tensor) -> Tensor:
     _open(front, "upper_lip_inner", "lower_lip_inner", mouth * eye_distance(front))
     for (outer, inner), thick in zip((upper, lower), thickness, strict=True):
         front[..., outer, :] = front[..., inner, :] + thick
+    return front
+
+
+def with_gaze(front: Tensor, wanted: Tensor) -> Tensor:
+    """Faces `[..., G, 2]` whose eyes look so far aside, `[...]`, as `gaze` has it; both irises are shifted alike."""
+    front, shift = front.clone(), wanted - gaze(front)
+    for side in EYES:
+        front[..., GROUP_INDEX[f"{side}_iris"], 0] += shift * eye_width(front, side)
     return front
 
 

@@ -10,9 +10,11 @@ from mrfa.animation.expression import (
     Frames,
     PersonShape,
     eye_openings,
+    gaze,
     mouth_opening,
     strangeness,
     take_apart,
+    with_gaze,
     with_openings,
 )
 from mrfa.animation.head import HeadPose, face_statistics, held_by_skull, project, rotation_of, vector_of
@@ -68,8 +70,8 @@ class FaceMotion:
     With shape `s`, face seen from the front `f`, pose `(R, c, t)` of portrait (`p`), driver (`d`) and the driver's initial
     frame (`i`), see `mrfa.animation.head` and `expression`:
 
-        f = s_p + h (f_p - s_p) + (1 - h) (f_d - s_d), then lids and lips as far open as the driver's, in own eye widths and
-            eye distances
+        f = s_p + h (f_p - s_p) + (1 - h) (f_d - s_d), then lids and lips as far open as the driver's, and irises as far aside,
+            in own eye widths and eye distances
         R = (R_d R_i^T) R_p,   c = c_p c_d / c_i,   t = t_p + (t_d - t_i) c_p / c_i
 
     The expression is absolute: an open mouth opens the portrait's from the first frame on, whatever the initial frame shows. The
@@ -227,7 +229,8 @@ def with_expression(portrait: Frames, driver: Frames, strengths: Strengths) -> T
     own_eyes, own_mouth = eye_openings(portrait.front), mouth_opening(portrait.front)
     eyes_open = own_eyes + strengths.eyes * (_together(eye_openings(driver.front)) - own_eyes)
     mouth_open = own_mouth + strengths.lips * (mouth_opening(driver.front) - own_mouth)
-    return with_openings(front, eyes_open.clamp_min(0), mouth_open.clamp_min(0))
+    looks = gaze(portrait.front) + strengths.expression * (gaze(driver.front) - gaze(portrait.front))
+    return with_gaze(with_openings(front, eyes_open.clamp_min(0), mouth_open.clamp_min(0)), looks)
 
 
 def has_named_keypoints(network: Network) -> bool:
