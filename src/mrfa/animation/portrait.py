@@ -88,9 +88,8 @@ class Portrait:
         beyond = np.hypot(columns.beyond[None], rows.beyond[:, None])
         self._follow = (1 - _smooth_step(beyond / REACH))[..., None]
         self._inside = _smooth_step(np.minimum(columns.depth[None], rows.depth[:, None]) / FADE)[..., None]
-        coarse = cv2.resize(self._still, (columns.cells, rows.cells), interpolation=cv2.INTER_AREA)
-        self._coarse = cv2.GaussianBlur(coarse, (0, 0), 1)
         self._share = np.zeros(beyond.shape, np.float32)
+        self._coarse = self._coarsened(self._still)
 
     def show(self, image: np.ndarray) -> None:
         """Go on with another picture of the same size, such as the next frame of a video, uint8 RGB `[H, W, 3]`."""
@@ -118,6 +117,11 @@ class Portrait:
                 share = weights[tile]
                 region[tile] = cv2.blendLinear(generated[tile], moved, share, 1 - share) if self._share[cells].any() else moved
         return result
+
+    def _coarsened(self, region: np.ndarray) -> np.ndarray:
+        """A picture of the region, seen coarsely: one pixel a cell."""
+        cells = cv2.resize(region, self._share.shape[::-1], interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(cells, (0, 0), 1)
 
     def _in_region(self, crop: np.ndarray) -> np.ndarray:
         """The crop at its place in the region, the portrait around it."""
