@@ -30,12 +30,12 @@ FADE = 0.12
 # In sides of the crop: what moves less is noise and stays, what moves more moves fully.
 STILL, MOVING = 0.5 / 256, 1.5 / 256
 
-# Difference from the generated picture, of 255, up to which the portrait's pixels are shown, and from which on not. With more,
-# lids that close in the generated picture would be half open.
-ALIKE, UNLIKE = 5, 9
+# Difference from the generated picture, of 255, up to which the portrait's pixels are shown, and from which on not.
+ALIKE, UNLIKE = 6, 20
 
-# Change of the flow from cell to cell, in cells, up to which the portrait's pixels are shown, and from which on they would smear.
-SMOOTH, TORN = 0.6, 1.2
+# How much more a difference counts for each cell by which the flow changes from cell to cell. There lids close and lips open,
+# which must not be half hidden, and the portrait's pixels would be smeared.
+STRAIN = 4
 
 # The generated picture's share rises at once, and falls by at most this from frame to frame, so that nothing flickers.
 RELEASE = 0.15
@@ -158,11 +158,9 @@ class Portrait:
         coarse = _sample_sides(cv2.GaussianBlur(coarse, (0, 0), 1), self._places)
         red, green, blue = cv2.split(cv2.absdiff(_sample(self._coarse, self._cells + flow * cells), coarse))
         difference = cv2.max(cv2.max(red, green), blue).astype(np.float32)
-        unlike = _smooth_step((difference - ALIKE) / (UNLIKE - ALIKE))
-        across, down = (cv2.Sobel(flow * cells, cv2.CV_32F, x, 1 - x, scale=1 / 8) for x in (1, 0))
-        change = cv2.magnitude(cv2.magnitude(*cv2.split(across)), cv2.magnitude(*cv2.split(down)))
-        torn = _smooth_step((change - SMOOTH) / (TORN - SMOOTH))
-        share = _widened(np.maximum(unlike, torn)) * changing
+        across, down = (cv2.split(cv2.Sobel(flow * cells, cv2.CV_32F, x, 1 - x, scale=1 / 8)) for x in (1, 0))
+        difference *= 1 + STRAIN * cv2.magnitude(cv2.magnitude(*across), cv2.magnitude(*down))
+        share = _widened(_smooth_step((difference - ALIKE) / (UNLIKE - ALIKE))) * changing
         return np.maximum(share, self._share - RELEASE) * self._inside[..., 0]
 
 
