@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from importlib import resources
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mrfa.animation.head import face_statistics
 from mrfa.animation.job import animate_file
 from mrfa.animation.portrait import crop_displacement
 from mrfa.animation.template import FaceTrack, MotionTemplate
-from mrfa.animation.tracking import WARY
+from mrfa.animation.tracking import EASE, WARY
 from mrfa.data.images import read_image, write_image
 from mrfa.data.tensors import to_pictures
 from mrfa.data.video import Frame, VideoReader, VideoWriter
@@ -208,6 +208,14 @@ def test_frames_without_a_face_stay_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At the beginning, too; of the others each is drawn."""
+    taken: list[float] = []
+    original = sources._towards
+
+    def record(own: Keypoints, moved: Keypoints, shares: list[float]) -> Keypoints:
+        taken.extend(shares)
+        return original(own, moved, shares)
+
+    monkeypatch.setattr(sources, "_towards", record)
     monkeypatch.setattr(Canvas, "draw", lambda self, crop, displacement, panel: 255 - self.unchanged(panel))
     pictures = [BLACK] * 3 + heads[:4] + [BLACK] * 3 + heads[:4]
     source, driving = clip("source.mp4", pictures), clip("driving.mp4", heads + heads[::-1])
@@ -216,10 +224,16 @@ def test_frames_without_a_face_stay_as_they_are(
     assert "no face to rely on in" in result.warnings[0] and "these stayed as they are" in result.warnings[0]
     decoded = [frame.image for frame in VideoReader(source)]
     same = [np.array_equal(a, b) for a, b in zip(written, decoded, strict=True)]
+    assert 0 < max(taken[:10]) < 0.2, "two frames between gaps hardly move"
     assert same == [True] * 3 + [False] * (4 - WARY) + [True] * (WARY + 3) + [False] * 4
 
 
-def test_motion_comes_back_gently_after_a_gap() -> None:
+def test_motion_goes_and_comes_back_gently_around_a_gap() -> None:
+    trust = [1.0] * 12 + [0.0] * 3 + [0.3, 1.0, 1.0]
+    shares = sources._eased(trust)
+    assert shares[: 12 - EASE + 1] == [1.0] * (12 - EASE + 1) and shares[12:] == trust[12:]
+    falling = shares[12 - EASE : 13]
+    assert all(0 <= later < earlier for earlier, later in pairwise(falling))
     own, moved = (Keypoints(torch.full((3, 5, 2), value), torch.full((3, 5, 2, 2), value)) for value in (0.0, 1.0))
     eased = sources._towards(own, moved, [0.0, 0.25, 1.0])
     assert eased.positions[:, 0, 0].tolist() == [0, 0.25, 1] and eased.affine is own.affine

@@ -19,6 +19,7 @@ from mrfa.animation.motion import Transfer
 from mrfa.animation.portrait import crop_displacement
 from mrfa.animation.settings import MotionSettings
 from mrfa.animation.start import Start, check_track, shown_samples, study_track
+from mrfa.animation.tracking import EASE
 from mrfa.data.images import is_picture, read_image
 from mrfa.data.tensors import to_pictures
 from mrfa.data.video import Frame
@@ -186,7 +187,7 @@ class VideoSource:
             raise InputError(f"{driver.path} ends before {self._path} begins")
         source_clip, driving_clip = (clip.keypoints.positions[shown_samples(clip)] for clip in (own, track))
         motion = ExpressionMotion(animator.network, source_clip, driving_clip, settings.strengths, track.shape)
-        driving, shown = track.at(times), track.shown_at(times)
+        driving, shown, shares = track.at(times), track.shown_at(times), _eased(own.trust)
         first, box = next(self._clip.frames())
         canvas = Canvas(
             first.image,
@@ -206,12 +207,12 @@ class VideoSource:
                 part = slice(begun, begun + len(batch))
                 begun += len(batch)
                 encoded = animator.encode([crop_image(frame.image, box, animator.size) for frame, box in batch])
-                moved = _towards(encoded.keypoints, motion(encoded.keypoints, driving.part(part)), own.trust[part])
+                moved = _towards(encoded.keypoints, motion(encoded.keypoints, driving.part(part)), shares[part])
                 drawn = _drawn(animator.draw(encoded, moved), animator)
-                for (frame, box), (crop, displacement), trust in zip(batch, drawn, own.trust[part], strict=True):
+                for (frame, box), (crop, displacement), share in zip(batch, drawn, shares[part], strict=True):
                     canvas.show(frame.image, box)
                     panel = next(panels, None)
-                    image = canvas.draw(crop, displacement, panel) if trust > 0 else canvas.unchanged(panel)
+                    image = canvas.draw(crop, displacement, panel) if share > 0 else canvas.unchanged(panel)
                     yield Frame(image, frame.pts, frame.duration)
 
         def warnings() -> list[str]:
@@ -265,10 +266,20 @@ def _drawn(animated: Output, animator: Animator) -> Iterator[tuple[np.ndarray, n
     return zip(to_pictures(animated.image), displacements.cpu().numpy(), strict=True)
 
 
-def _towards(own: Keypoints, moved: Keypoints, trust: list[float]) -> Keypoints:
-    """Keypoints of B frames between their own and where they are moved to, as far as each frame is trusted."""
-    shares = torch.tensor(trust, dtype=own.positions.dtype, device=own.positions.device)[:, None, None]
-    return Keypoints(torch.lerp(own.positions, moved.positions, shares), own.affine)
+def _eased(trust: list[float]) -> list[float]:
+    """How far frames are trusted that ease towards a gap as they do back from it."""
+    shares, away = list(trust), EASE
+    for number in reversed(range(len(trust))):
+        away = min(away + 1, EASE) if trust[number] > 0 else 0
+        share = away / EASE
+        shares[number] = min(trust[number], share * share * (3 - 2 * share))
+    return shares
+
+
+def _towards(own: Keypoints, moved: Keypoints, shares: list[float]) -> Keypoints:
+    """Keypoints of B frames between their own and where they are moved to: at 0 their own, at 1 moved."""
+    share = torch.tensor(shares, dtype=own.positions.dtype, device=own.positions.device)[:, None, None]
+    return Keypoints(torch.lerp(own.positions, moved.positions, share), own.affine)
 
 
 def _numbered(panels: Iterator[np.ndarray], numbers: Iterable[int]) -> Iterator[np.ndarray]:
