@@ -232,11 +232,13 @@ def test_a_blink_closes_a_wide_eye_and_a_narrow_one(tiny_network: Network) -> No
         assert openings.abs().max() < 0.02, "both eyes close, though the driver's were seen unevenly"
 
 
-def test_a_wink_stays_a_wink(tiny_network: Network) -> None:
+@pytest.mark.parametrize(("right", "kept"), [(0.0, 0.35), (0.18, 0.085), (0.25, 0)])
+def test_a_wink_stays_a_wink(tiny_network: Network, right: float, kept: float) -> None:
+    """In full where the eyes differ clearly, and less where that may be the detector's error."""
     driver, mouth = person(2), torch.tensor(0.0)
-    wink = shown(tiny_network, with_openings(driver, torch.tensor([0.0, 0.35]), mouth), pose())
-    right, left = eye_openings(parts(tiny_network, FaceMotion(tiny_network, wink, wink)(wink)).front)[0].tolist()
-    assert left - right > 0.2
+    wink = shown(tiny_network, with_openings(driver, torch.tensor([right, 0.35]), mouth), pose())
+    moved = eye_openings(parts(tiny_network, FaceMotion(tiny_network, wink, wink)(wink)).front)[0].tolist()
+    assert moved[1] - moved[0] == pytest.approx(kept, abs=0.03)
 
 
 def test_the_head_turns_from_the_portraits_pose_and_keeps_the_shape(tiny_network: Network) -> None:
