@@ -92,6 +92,7 @@ def test_the_mean_face_is_symmetric_and_upright() -> None:
     mirrored = MEAN[list(MIRRORED_GROUPS)] * torch.tensor([-1.0, 1.0, 1.0])
     torch.testing.assert_close(mirrored, MEAN, atol=1e-6, rtol=0)
     assert eye_distance(MEAN[:, :2]) == pytest.approx(1, abs=0.02)
+    assert gaze(MEAN[:, :2]) == pytest.approx(0, abs=0.01), "looks at the viewer"
     assert abs((pose_weights()[:, None] * MEAN).sum(0)).max() < 0.02
 
 
