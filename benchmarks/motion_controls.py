@@ -17,7 +17,7 @@ from mrfa.animation.composite import Canvas
 from mrfa.animation.crop import crop_image, picture_crop, whole_picture
 from mrfa.animation.driver import MotionTrack, open_driver
 from mrfa.animation.expression import eye_openings, take_apart
-from mrfa.animation.face_motion import Strengths, named_places
+from mrfa.animation.face_motion import PoseKind, Strengths, named_places
 from mrfa.animation.job import demo_files
 from mrfa.animation.portrait import crop_displacement
 from mrfa.animation.settings import MotionKind, MotionSettings
@@ -95,6 +95,13 @@ def kept_pose(demo: Demo) -> list[Row]:
     ]
 
 
+def poses(demo: Demo) -> list[Row]:
+    """Two frames with either pose."""
+    kinds: tuple[PoseKind, ...] = get_args(PoseKind)
+    frames = [demo.frame(number, MotionSettings(pose=kind)) for kind in kinds for number in (LEANING, LAUGHING)]
+    return [Row([demo.picture, *frames], captions=["the portrait", *(f"--pose {kind}" for kind in kinds for _ in range(2))])]
+
+
 def smoothed(demo: Demo) -> np.ndarray:
     """How far the eyes are open over time, with several strengths of smoothing, uint8 `[H, W, 3]`."""
     figure = Figure(figsize=(9, 2), dpi=100, layout="constrained")
@@ -124,6 +131,7 @@ def main() -> None:
         "eyes": strengths(demo, "eyes", BLINKING),
         "lips": strengths(demo, "lips", LAUGHING),
         "keep-pose": kept_pose(demo),
+        "pose": poses(demo),
     }
     pictures = {name: draw_grid(part, cell=CELL) for name, part in rows.items()} | {"smooth": smoothed(demo)}
     for name, picture in pictures.items():

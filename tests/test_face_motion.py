@@ -259,6 +259,18 @@ def test_the_head_turns_from_the_portraits_pose_and_keeps_the_shape(tiny_network
     assert width == pytest.approx(own, rel=0.1)
 
 
+def test_an_absolute_pose_is_the_drivers(tiny_network: Network) -> None:
+    shape = person(1)
+    source = shown(tiny_network, shape, pose((0, -10, 0), 0.6))
+    initial, turned = (shown(tiny_network, person(2), pose((0, turn, 0), 0.3, (place, 0))) for turn, place in ((5, 0), (14, 0.1)))
+    moved = FaceMotion(tiny_network, source, initial, shape=person(2), pose="absolute")(turned)
+    found = parts(tiny_network, moved, shape)
+    assert angles(found.pose.rotation) == pytest.approx((0, 14, 0), abs=3), "and not the portrait's moved on, -1"
+    assert found.pose.scale.item() == pytest.approx(0.6, rel=0.02), "the size stays the portrait's"
+    unnamed = moved.positions[0, GROUPS:] - source.positions[0, GROUPS:]
+    assert unnamed.mean(0).tolist() == pytest.approx([0.2, 0], abs=0.03), "what has no name goes with the head"
+
+
 @pytest.mark.parametrize("live", [False, True])
 def test_named_places_alone_drive(tiny_network: Network, live: bool) -> None:
     """The named keypoints as all of the driver's do, and the rest carried by the head."""
@@ -400,6 +412,10 @@ def test_models_whose_keypoints_have_no_meaning_keep_relative_motion(tiny_networ
     assert MotionSettings("absolute").transfer(tiny_network, keypoints, keypoints) is None
     with pytest.raises(InputError, match="need a model that knows"):
         MotionSettings(strengths=Strengths(eyes=0.5)).check_model(tiny_network)
+    with pytest.raises(InputError, match="need a model that knows"):
+        MotionSettings(pose="absolute").check_model(tiny_network)
+    with pytest.raises(InputError, match="they do not go with 'relative'"):
+        MotionSettings("relative", pose="absolute").check()
     with pytest.raises(InputError, match="must be 0 to 2"):
         MotionSettings(strengths=Strengths(eyes=3)).check()
 

@@ -302,7 +302,8 @@ def test_what_makes_no_sense_with_a_video_is_said(
     cases: list[tuple[str, dict[str, object]]] = [
         ("motion 'relative' is for pictures", {"motion": "relative"}),
         ("motion 'absolute' is for pictures", {"motion": "absolute"}),
-        ("leave the strength of the head out", {"strengths": Strengths(head=0.5)}),
+        ("leave the head's strength and pose out", {"strengths": Strengths(head=0.5)}),
+        ("leave the head's strength and pose out", {"pose": "absolute"}),
         ("a start is for pictures", {"start": "first"}),
         ("a face is chosen in pictures: .*source.mp4 is a video", {"face": "2"}),
         ("adapts the scale by itself", {"adapt_scale": True}),

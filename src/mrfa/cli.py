@@ -21,6 +21,7 @@ from mrfa.cli_stop import Stopped, keeps, stoppable
 from mrfa.errors import InputError
 
 if TYPE_CHECKING:
+    from mrfa.animation.face_motion import PoseKind
     from mrfa.animation.settings import MotionKind
 
 app = typer.Typer(
@@ -153,6 +154,10 @@ def animate(
     head: StrengthOption = 1.0,
     eyes: StrengthOption = 1.0,
     lips: StrengthOption = 1.0,
+    pose: Annotated[
+        str,
+        typer.Option(metavar="relative|absolute", help="The head moves on from the portrait's pose, or turns as the driver's."),
+    ] = "relative",
     keep_pose: Annotated[bool, typer.Option("--keep-pose", help="Expression only; the same as --head 0.")] = False,
     adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
     smooth: Annotated[
@@ -183,6 +188,7 @@ def animate(
             start=start,
             strengths=Strengths(expression, 0.0 if keep_pose else head, eyes, lips),
             adapt_scale=adapt_scale,
+            pose=cast("PoseKind", pose),
             smooth=smooth,
             compare=compare,
             paste_back=paste_back,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrfa.animation.face_motion import Strengths, is_of_places
+from mrfa.animation.face_motion import PoseKind, Strengths, is_of_places
 from mrfa.animation.live import BestSoFar
 from mrfa.animation.motion import Transfer
 from mrfa.animation.pictures import Picture, Pictures, as_batch, check_picture
@@ -193,6 +193,7 @@ class Animator:
         motion: MotionKind = ...,
         strengths: Strengths = ...,
         adapt_scale: bool = ...,
+        pose: PoseKind = ...,
         initial: Keypoints | Literal["first", "best"] = ...,
         smooth: float = ...,
         rate: float = ...,
@@ -207,6 +208,7 @@ class Animator:
         motion: MotionKind = ...,
         strengths: Strengths = ...,
         adapt_scale: bool = ...,
+        pose: PoseKind = ...,
         initial: Keypoints | Literal["first", "best"] = ...,
         smooth: float = ...,
         rate: float = ...,
@@ -220,6 +222,7 @@ class Animator:
         motion: MotionKind = "auto",
         strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
         adapt_scale: bool = False,
+        pose: PoseKind = "relative",
         initial: Keypoints | Literal["first", "best"] = "first",
         smooth: float = 0.0,
         rate: float = 25.0,
@@ -234,6 +237,7 @@ class Animator:
             motion: `auto`, `relative` or `absolute`, see `MotionSettings`; `auto` learns the driver's shape as frames come.
             strengths: how much of expression, head motion, eyes and lips the portraits get.
             adapt_scale: scale relative motion by the size of the faces.
+            pose: `relative`: heads move on from the portrait's pose; `absolute`: they are turned as the driver's.
             initial: the driver's frame that counts as the portrait's pose: its keypoints, positions `[1, K, 2]`, or the `first`,
                 or the `best` so far, to which portraits ease over, see `BestSoFar`.
             smooth: steady the driver's motion, 0 (as it is) to 1, which lags by a third of a frame or less; see `SmoothMotion`.
@@ -248,7 +252,7 @@ class Animator:
             ValueError: the rate is not above 0, or the first frame or `initial` does not fit. A later frame that does not fit
                 raises when its turn comes.
         """
-        settings = MotionSettings(motion, strengths, adapt_scale)
+        settings = MotionSettings(motion, strengths, adapt_scale, pose)
         settings.check()
         settings.check_model(self.network)
         steady = SmoothMotion(smooth)

@@ -1,7 +1,7 @@
 """From one face to another: the portrait's own shape, the driver's expression, and the driver's head motion."""
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from mrfa.errors import InputError
 from mrfa.network.geometry import invert_2x2
 from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network
+
+# How the head is held: as it moves from the portrait's pose, or turned as the driver's.
+PoseKind = Literal["relative", "absolute"]
 
 STRONGEST = 2.0
 # Turns and nods from the portrait's pose are followed up to here, and then less and less, up to `WIDEST_TURN`: further away
@@ -75,17 +78,18 @@ class FaceMotion:
             in own eye widths and eye distances
         R = (R_d R_i^T) R_p,   c = c_p c_d / c_i,   t = t_p + (t_d - t_i) c_p / c_i
 
-    The expression is absolute: an open mouth opens the portrait's from the first frame on, whatever the initial frame shows. The
-    more a place follows the skull, the larger is the share `h` that it keeps of how the portrait differs from its estimated
-    shape: there this is the person rather than an expression. Both eyes get the driver's mean opening, and their difference only
-    where it is a wink. Keypoints without a name, behind the named ones, move by the driver's shift. Maps change, in the heads'
-    frames, by a share `k` of what the driver's do, for the poses' linear maps `L`; the rest belongs to the driver's face:
+    With an absolute pose heads are turned as the driver's, `R = R_d`; size and place still go on from the portrait's. The
+    expression is absolute: an open mouth opens the portrait's from the first frame on, whatever the initial frame shows. The more
+    a place follows the skull, the larger is the share `h` that it keeps of how the portrait differs from its estimated shape:
+    there this is the person rather than an expression. Both eyes get the driver's mean opening, and their difference only where
+    it is a wink. Keypoints without a name, behind the named ones, move by the driver's shift. Maps change, in the heads' frames,
+    by a share `k` of what the driver's do, for the poses' linear maps `L`; the rest belongs to the driver's face:
 
         A = L (1 + k (L_d^-1 A_d A_i^-1 L_i - 1)) L_p^-1 A_p
 
     A driver of named places alone, positions `[B, G, 2]` without maps, such as a motion template of another detector, will do:
-    then keypoints without a name are carried by the portrait's head as if they lay in the plane of its origin, and maps change
-    as that head does, as if `k = 0`.
+    then, and with an absolute pose, keypoints without a name are carried by the portrait's head as if they lay in the plane of
+    its origin, and, where the driver has no maps, `k = 0`.
 
     Computed in float64 on the CPU; it waits for the device once a call.
 
@@ -97,6 +101,7 @@ class FaceMotion:
             come, so that each frame depends on those before.
         shape: the driver's, `[G, 2]`, where it is known already; nothing is found then.
         strengths: how much of it the portraits get.
+        pose: how the head is turned.
 
     Attributes:
         eased: frames so far in which the head turned further than a portrait can follow.
@@ -114,9 +119,10 @@ class FaceMotion:
         clip: Tensor | None = None,
         shape: Tensor | None = None,
         strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
+        pose: PoseKind = "relative",
     ) -> None:
         strengths.check()
-        self._network, self._strengths, self._source = network, strengths, source
+        self._network, self._strengths, self._source, self._pose = network, strengths, source, pose
         self._portraits = [take_apart_alone(places) for places in named_places(network, source.positions)]
         self.begin_at(initial)
         self._person: PersonShape | None = PersonShape() if clip is None and shape is None else None
@@ -155,11 +161,11 @@ class FaceMotion:
             self._shape = self._person.estimate()
         initial = HeadPose(*(value[:1] for value in frames.pose))
         frames = Frames(HeadPose(*(value[1:] for value in frames.pose)), frames.front[1:], self._shape)
-        turn, shares = self._turn(frames.pose, initial)
-        self.eased += int((shares < 1).sum())
+        turns = [self._turn(frames.pose, portrait.pose if self._pose == "absolute" else initial) for portrait in self._portraits]
+        self.eased += int(torch.stack([shares < 1 for _, shares in turns]).any(0).sum())
         return [
-            self._portrait(number, portrait, driving, frames, initial, turn, shares)
-            for number, portrait in enumerate(self._portraits)
+            self._portrait(number, portrait, driving, frames, initial, *turn)
+            for number, (portrait, turn) in enumerate(zip(self._portraits, turns, strict=True))
         ]
 
     def _portrait(
@@ -175,7 +181,7 @@ class FaceMotion:
         front = with_expression(portrait, frames, self._strengths)
         named = self._from_half_pixel(project(front, pose, face_statistics().mean[:, 2])).to(driving.positions.device)
         positions, affine = self._source.positions[number], self._source.affine
-        if is_of_places(self._network, driving):
+        if self._pose == "absolute" or is_of_places(self._network, driving):
             unnamed = self._carried(positions[GROUPS:], portrait.pose, pose)
         else:
             shift = driving.positions[:, GROUPS:] - self._initial.positions[:1, GROUPS:]
@@ -209,9 +215,9 @@ class FaceMotion:
     def _from_half_pixel(self, places: Tensor) -> Tensor:
         return self._network.conventions.from_half_pixel(places.float(), (self._network.config.image_size,) * 2)
 
-    def _turn(self, pose: HeadPose, initial: HeadPose) -> tuple[Tensor, Tensor]:
-        """How portraits turn, `[B, 3, 3]`, and which share of the driver's turn away from the viewer that is, `[B]`."""
-        turn = pose.rotation @ initial.rotation.transpose(1, 2)
+    def _turn(self, pose: HeadPose, begin: HeadPose) -> tuple[Tensor, Tensor]:
+        """How a portrait turns, `[B, 3, 3]`, and which share that is of the turn away from the viewer since `begin`, `[B]`."""
+        turn = pose.rotation @ begin.rotation.transpose(1, 2)
         roll = torch.atan2(turn[:, 1, 0] - turn[:, 0, 1], turn[:, 0, 0] + turn[:, 1, 1])
         roll_axis = torch.stack([torch.zeros_like(roll), torch.zeros_like(roll), roll], -1)
         away = self._strengths.head * vector_of(turn @ rotation_of(-roll_axis))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mrfa.animation.animator import Animator
 from mrfa.animation.crop import Crop, parse_crop
 from mrfa.animation.driver import Progress, open_driver
-from mrfa.animation.face_motion import Strengths
+from mrfa.animation.face_motion import PoseKind, Strengths
 from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.animation.smoothing import check_strength
 from mrfa.animation.sources import SceneOptions, open_source
@@ -49,6 +49,7 @@ def animate_file(
     start: str = "best",
     strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
     adapt_scale: bool = False,
+    pose: PoseKind = "relative",
     smooth: float = 0.0,
     compare: bool = False,
     paste_back: bool = True,
@@ -72,6 +73,7 @@ def animate_file(
         start: the driver's frame that counts as a portrait's pose: `best`, `first`, its number, or seconds such as `1.5s`.
         strengths: how much of expression, head motion, eyes and lips the portrait gets, each 0 to 2.
         adapt_scale: scale relative motion by the size of the faces.
+        pose: `relative`: the head moves on from the portrait's pose; `absolute`: it is turned as the driver's.
         smooth: steady the driver's motion, 0 (as it is) to 1, without lag; see `mrfa.animation.smoothing`.
         compare: write source, driver (a template has no picture) and result beside each other.
         paste_back: write the whole portrait, otherwise the animated crop.
@@ -83,7 +85,7 @@ def animate_file(
         InputError: something given cannot be used; nothing is written then.
     """
     source, driving, output = Path(source), Path(driving), Path(output)
-    settings, begin = MotionSettings(motion, strengths, adapt_scale), parse_start(start)
+    settings, begin = MotionSettings(motion, strengths, adapt_scale, pose), parse_start(start)
     settings.check()
     check_strength(smooth)
     check_output(output, [source, driving], sorted(VIDEO_SUFFIXES))

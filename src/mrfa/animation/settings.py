@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, get_args
 
 from torch import Tensor
 
-from mrfa.animation.face_motion import FaceMotion, Strengths, has_named_keypoints, nearest_frame
+from mrfa.animation.face_motion import FaceMotion, PoseKind, Strengths, has_named_keypoints, nearest_frame
 from mrfa.animation.motion import RelativeMotion, nearest_shape
 from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints
@@ -22,11 +22,13 @@ class MotionSettings(NamedTuple):
             the driver's keypoints, and so its face's shape, too.
         strengths: for `auto` alone, and models that can do it.
         adapt_scale: scale relative motion by the size of the faces; `auto` does so by itself.
+        pose: for `auto` alone: `relative`: the head moves on from the portrait's pose; `absolute`: it is turned as the driver's.
     """
 
     kind: MotionKind = "auto"
     strengths: Strengths = Strengths()
     adapt_scale: bool = False
+    pose: PoseKind = "relative"
 
     def check(self) -> None:
         """Check that the settings go together.
@@ -39,8 +41,10 @@ class MotionSettings(NamedTuple):
         if self.adapt_scale and self.kind == "absolute":
             raise InputError("adapting the scale is for relative motion: it does not go with absolute motion")
         self.strengths.check()
-        if self.strengths != Strengths() and self.kind != "auto":
-            raise InputError(f"strengths and kept poses are for motion 'auto': they do not go with '{self.kind}'")
+        if self.pose not in get_args(PoseKind):
+            raise InputError(f"there is no pose '{self.pose}': choose from {', '.join(get_args(PoseKind))}")
+        if self._chooses_parts and self.kind != "auto":
+            raise InputError(f"strengths and poses are for motion 'auto': they do not go with '{self.kind}'")
 
     def check_model(self, network: Network) -> None:
         """Check that the network can do it.
@@ -48,10 +52,14 @@ class MotionSettings(NamedTuple):
         Raises:
             InputError: it cannot.
         """
-        if self.strengths != Strengths() and not has_named_keypoints(network):
-            raise InputError("strengths and kept poses need a model that knows where eyes and lips are, such as small")
+        if self._chooses_parts and not has_named_keypoints(network):
+            raise InputError("strengths and poses need a model that knows where eyes and lips are, such as small")
         if self.adapt_scale and self.takes_faces_apart(network):
             raise InputError("motion 'auto' adapts the scale by itself: leave it out, or choose relative motion")
+
+    @property
+    def _chooses_parts(self) -> bool:
+        return self.strengths != Strengths() or self.pose != "relative"
 
     def takes_faces_apart(self, network: Network) -> bool:
         """Whether the transfer is `FaceMotion`."""
@@ -83,5 +91,5 @@ class MotionSettings(NamedTuple):
         if self.kind == "absolute":
             return None
         if self.takes_faces_apart(network):
-            return FaceMotion(network, source, initial, clip=clip, shape=shape, strengths=self.strengths)
+            return FaceMotion(network, source, initial, clip=clip, shape=shape, strengths=self.strengths, pose=self.pose)
         return RelativeMotion(source, initial, self.adapt_scale)

@@ -248,8 +248,8 @@ def _check_for_video(settings: MotionSettings, start: Start, network: Network) -
     if not has_named_keypoints(network):
         raise InputError("a video as source needs a model that knows where eyes and lips are, such as small")
     settings.check_model(network)
-    if settings.strengths.head not in (0, 1):
-        raise InputError("a video keeps its own head motion: leave the strength of the head out")
+    if settings.strengths.head not in (0, 1) or settings.pose != "relative":
+        raise InputError("a video keeps its own head motion: leave the head's strength and pose out")
     if start != Start("best"):
         raise InputError("a start is for pictures, which have a single pose: a video is driven from its beginning, leave it out")
 
