@@ -77,7 +77,7 @@ class MotionTrack(NamedTuple):
     def end(self) -> Fraction:
         """When the last frame ends, in seconds."""
         last = self.durations[-1]
-        return self.times[-1] + (1 / self.rate if last is None else last * self.time_base)
+        return self.pts[-1] * self.time_base + (1 / self.rate if last is None else last * self.time_base)
 
     def shown_at(self, times: Sequence[Fraction]) -> list[int]:
         """Numbers of the frames that are shown at times in seconds; before the first and after the last frame, these."""

@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from mrfa.animation.expression import take_apart
-from mrfa.animation.face_motion import Strengths, named_places, with_expression
+from mrfa.animation.face_motion import Strengths, from_half_pixel, named_places, with_expression
 from mrfa.animation.head import face_statistics, project
 from mrfa.data.guidance import GROUPS
 from mrfa.network.keypoints import Keypoints
@@ -46,7 +46,6 @@ class ExpressionMotion:
         own = take_apart(named_places(self._network, source.positions), self._own_shape)
         driver = take_apart(named_places(self._network, driving.positions), self._driver_shape)
         places = project(with_expression(own, driver, self._strengths), own.pose, face_statistics().mean[:, 2])
-        size = self._network.config.image_size
         positions = source.positions.clone()
-        positions[:, :GROUPS] = self._network.conventions.from_half_pixel(places.float(), (size, size)).to(positions)
+        positions[:, :GROUPS] = from_half_pixel(self._network, places).to(positions)
         return Keypoints(positions, source.affine)

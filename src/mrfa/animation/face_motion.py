@@ -179,7 +179,7 @@ class FaceMotion:
             portrait.pose.place + head * (frames.pose.place - initial.place) * size[:, None],
         )
         front = with_expression(portrait, frames, self._strengths)
-        named = self._from_half_pixel(project(front, pose, face_statistics().mean[:, 2])).to(driving.positions.device)
+        named = from_half_pixel(self._network, project(front, pose, face_statistics().mean[:, 2])).to(driving.positions.device)
         positions, affine = self._source.positions[number], self._source.affine
         if self._pose == "absolute" or is_of_places(self._network, driving):
             unnamed = self._carried(positions[GROUPS:], portrait.pose, pose)
@@ -197,7 +197,7 @@ class FaceMotion:
         """A portrait's keypoints without a name `[U, 2]`, moved by the head alone: `[B, U, 2]`."""
         relative = (half_pixel(self._network, positions) - before.place) @ invert_2x2(before.linear).transpose(1, 2)
         carried = relative @ after.linear.transpose(1, 2) + after.place[:, None]
-        return self._from_half_pixel(carried).to(positions.device)
+        return from_half_pixel(self._network, carried).to(positions.device)
 
     def _maps(self, own: Tensor, before: HeadPose, after: HeadPose, changes: Tensor | None) -> Tensor:
         """A portrait's maps `[K, 2, 2]`, changed in the head's frame, and moved with the head: `[B, K, 2, 2]`."""
@@ -211,9 +211,6 @@ class FaceMotion:
         changes = driving.affine @ invert_2x2(self._initial.affine[:1])
         in_head = invert_2x2(pose.linear).to(changes)[:, None] @ changes @ initial.linear.to(changes)[:, None]
         return torch.lerp(torch.eye(2).to(changes), in_head, _MAPS_FOLLOW * self._strengths.expression)
-
-    def _from_half_pixel(self, places: Tensor) -> Tensor:
-        return self._network.conventions.from_half_pixel(places.float(), (self._network.config.image_size,) * 2)
 
     def _turn(self, pose: HeadPose, begin: HeadPose) -> tuple[Tensor, Tensor]:
         """How a portrait turns, `[B, 3, 3]`, and which share that is of the turn away from the viewer since `begin`, `[B]`."""
@@ -259,6 +256,11 @@ def named_places(network: Network, positions: Tensor) -> Tensor:
 def half_pixel(network: Network, positions: Tensor) -> Tensor:
     """A network's positions `[..., 2]`, half-pixel normalised, float64 on the CPU."""
     return network.conventions.to_half_pixel(positions.double().cpu(), (network.config.image_size,) * 2).double()
+
+
+def from_half_pixel(network: Network, places: Tensor) -> Tensor:
+    """The inverse of `half_pixel`, float32: positions `[..., 2]` as the network has them."""
+    return network.conventions.from_half_pixel(places.float(), (network.config.image_size,) * 2)
 
 
 def take_apart_alone(places: Tensor) -> Frames:

@@ -19,7 +19,7 @@ from mrfa.animation.motion import Transfer
 from mrfa.animation.portrait import crop_displacement
 from mrfa.animation.settings import MotionSettings
 from mrfa.animation.start import Start, check_track, shown_samples, study_track
-from mrfa.animation.tracking import EASE
+from mrfa.animation.tracking import EASE, smooth_step
 from mrfa.data.images import is_picture, read_image
 from mrfa.data.tensors import to_pictures
 from mrfa.data.video import Frame
@@ -182,7 +182,8 @@ class VideoSource:
         own = self._clip.read(animator, on_progress and _of_the_source(on_progress))
         track = driver.read(animator, on_progress).smoothed(options.smooth)
         check_track(track, animator.network, own.keypoints, settings, driver.path)
-        times = [time for time in own.times if time < track.end]
+        end = track.end
+        times = [time for time in own.times if time < end]
         if not times:
             raise InputError(f"{driver.path} ends before {self._path} begins")
         source_clip, driving_clip = (clip.keypoints.positions[shown_samples(clip)] for clip in (own, track))
@@ -271,8 +272,7 @@ def _eased(trust: list[float]) -> list[float]:
     shares, away = list(trust), EASE
     for number in reversed(range(len(trust))):
         away = min(away + 1, EASE) if trust[number] > 0 else 0
-        share = away / EASE
-        shares[number] = min(trust[number], share * share * (3 - 2 * share))
+        shares[number] = min(trust[number], smooth_step(away / EASE))
     return shares
 
 

@@ -153,11 +153,16 @@ def trusted(frames: Iterable[tuple[T, bool]]) -> Iterator[tuple[T, float]]:
             share = back / (steps + 1)
             if back > steps:
                 missed, back, share = 0, 0, 1.0
-            yield frame, share * share * (3 - 2 * share)
+            yield frame, smooth_step(share)
         else:
             yield frame, 1.0
         ahead.popleft()
         ahead.extend(islice(source, 1))
+
+
+def smooth_step(share: float) -> float:
+    """A share in [0, 1] that leaves 0 and reaches 1 without a jerk (Hermite's)."""
+    return share * share * (3 - 2 * share)
 
 
 class Spans:
