@@ -15,6 +15,8 @@ from mrfa.data.images import write_image
 from mrfa.efficientnet import BLOCKS
 from mrfa.network.model import Network
 from mrfa.training.config import Config, load_config
+from mrfa.training.pairs import PairBatch
+from mrfa.training.stills import HEAD_POINTS
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -71,6 +73,20 @@ def tiny_preset(name: str, **settings: object) -> Config:
     changes = {key.replace("__", "."): value for key, value in settings.items()}
     embedding = {"network.correlation.embedding_size": 16}
     return load_config(name, {**shrunk, **embedding, "network.detector": detector, **changes})
+
+
+def pair_batch(pictures: tuple[Tensor, Tensor], groups: tuple[Tensor, Tensor]) -> PairBatch:
+    """Pairs of frames of clips, all with a face: source and driving pictures uint8 `[B, 3, H, W]`, and groups `[B, G, 2]`."""
+    count = len(pictures[0])
+    return {
+        "source": pictures[0],
+        "driving": pictures[1],
+        "source_groups": groups[0],
+        "driving_groups": groups[1],
+        "found": torch.ones(count, dtype=torch.bool),
+        "still": torch.zeros(count, dtype=torch.bool),
+        "heads": torch.zeros(count, HEAD_POINTS, 3),
+    }
 
 
 @pytest.fixture(scope="session", autouse=True)

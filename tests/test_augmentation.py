@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import pair_batch
 from torch import Tensor
 
 from mrfa.data.guidance import GROUP_INDEX, GROUPS, MIRRORED_GROUPS
@@ -9,7 +10,6 @@ from mrfa.network.geometry import HALF_PIXEL
 from mrfa.training.augmentation import Pair, augment, plain
 from mrfa.training.config import AugmentationConfig
 from mrfa.training.pairs import PairBatch
-from mrfa.training.stills import HEAD_POINTS
 
 
 def _batch(count: int = 2, size: int = 64, pictures: Tensor | None = None) -> PairBatch:
@@ -19,16 +19,7 @@ def _batch(count: int = 2, size: int = 64, pictures: Tensor | None = None) -> Pa
     else:
         both = pictures[:, None].expand(2, count, *pictures.shape[1:])
     groups = torch.rand(2, GROUPS, 2)[:, None].expand(2, count, GROUPS, 2) - 0.5
-    found = torch.ones(count, dtype=torch.bool)
-    return {
-        "source": both[0],
-        "driving": both[1],
-        "source_groups": groups[0],
-        "driving_groups": groups[1],
-        "found": found,
-        "still": torch.zeros(count, dtype=torch.bool),
-        "heads": torch.zeros(count, HEAD_POINTS, 3),
-    }
+    return pair_batch((both[0], both[1]), (groups[0], groups[1]))
 
 
 def test_mirrored_groups_are_an_involution() -> None:
@@ -45,15 +36,7 @@ def test_augmentation_moves_landmarks_with_the_picture() -> None:
     groups[:, nose] = (torch.rand(count, 2) - 0.5) * 0.8
     spots = HALF_PIXEL.heatmaps(groups[:, nose : nose + 1], (size, size), 0.004).expand(-1, 3, -1, -1)
     pictures = (spots * 255).to(torch.uint8)
-    batch: PairBatch = {
-        "source": pictures,
-        "driving": pictures,
-        "source_groups": groups,
-        "driving_groups": groups,
-        "found": torch.ones(count, dtype=torch.bool),
-        "still": torch.zeros(count, dtype=torch.bool),
-        "heads": torch.zeros(count, HEAD_POINTS, 3),
-    }
+    batch = pair_batch((pictures, pictures), (groups, groups))
     config = AugmentationConfig(colour_jitter=0, rotation=20, scale=0.15, shift=0.05, bend=0.03)
     pair = augment(batch, config)
     grid = HALF_PIXEL.grid(size, size, spots)

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from conftest import pair_batch
 from torch import Tensor
 
 from mrfa.data.guidance import GROUPS
@@ -11,7 +12,6 @@ from mrfa.training import degradation
 from mrfa.training.augmentation import Pair, augment
 from mrfa.training.config import AugmentationConfig, DegradationConfig
 from mrfa.training.degradation import Look, damage, jpeg
-from mrfa.training.stills import HEAD_POINTS
 
 
 @pytest.fixture(autouse=True)
@@ -36,18 +36,7 @@ def _pair(count: int, shares: dict[str, float]) -> tuple[Pair, Tensor]:
     pictures = (_picture() * 255).round().to(torch.uint8).expand(count, -1, -1, -1)
     groups = torch.zeros(count, GROUPS, 2)
     config = AugmentationConfig(horizontal_flip=False, time_flip=False, colour_jitter=0, degradation=DegradationConfig(**shares))
-    pair = augment(
-        {
-            "source": pictures,
-            "driving": pictures,
-            "source_groups": groups,
-            "driving_groups": groups,
-            "found": torch.ones(count, dtype=torch.bool),
-            "still": torch.zeros(count, dtype=torch.bool),
-            "heads": torch.zeros(count, HEAD_POINTS, 3),
-        },
-        config,
-    )
+    pair = augment(pair_batch((pictures, pictures), (groups, groups)), config)
     return pair, pictures.float() / 255
 
 
