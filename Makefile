@@ -2,13 +2,16 @@
 PYTHON ?= python3
 export OMP_WAIT_POLICY = passive
 
-.PHONY: demo test lint
+.PHONY: demo test lint site
 
 demo: .venv/run.done
 	.venv/bin/mrfa demo
 
 test: .venv/dev.done
 	.venv/bin/python -m pytest -n 2
+
+site: .venv/dev.done
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --quiet
 
 lint: .venv/dev.done
 	.venv/bin/ruff check src benchmarks tests

@@ -87,7 +87,9 @@ class Animator:
         Args:
             name_or_folder: name of a bundled model, or path of a model folder.
             device: where to compute; None: see `pick_device`.
-            dtype, compile, batch_size: see the class.
+            dtype: see the class.
+            compile: see the class.
+            batch_size: see the class.
 
         Raises:
             InputError: no such model, device or precision, or the model's files are damaged.

@@ -1,0 +1,1 @@
+"""Pictures, videos and clips: read, written, prepared and packed."""
