@@ -41,12 +41,16 @@ class Frames(NamedTuple):
     front: Tensor
     shape: Tensor
 
+    def part(self, pictures: slice) -> "Frames":
+        """Some of the frames, of a person whose shape is one for all."""
+        return Frames(self.pose.part(pictures), self.front[pictures], self.shape)
+
 
 class PersonShape:
     """What is known of a person's shape, which grows with their frames."""
 
     def __init__(self) -> None:
-        self._sum: Tensor | float = 0.0
+        self._sum = torch.zeros(())
         self._count = 0
 
     def add(self, front: Tensor) -> None:
@@ -55,18 +59,21 @@ class PersonShape:
 
     def estimate(self) -> Tensor:
         """The most probable shape `[G, 2]`; before any frame, the mean face."""
-        mean = face_statistics().mean[:, :2]
-        if self._count == 0:
-            return mean
-        moved = (self._sum / self._count - mean).flatten()
-        return mean + (_gain(min(self._count, _MOST_FRAMES)) @ moved).unflatten(0, mean.shape)
+        return face_statistics().mean[:, :2] if self._count == 0 else likely_shape(self._sum / self._count, self._count)
+
+
+def likely_shape(front: Tensor, count: int) -> Tensor:
+    """The most probable shapes `[..., G, 2]` of people whose `count` frames have these means, `[..., G, 2]`."""
+    mean = face_statistics(front.device).mean[:, :2]
+    gain = _gain(min(count, _MOST_FRAMES), front.device)
+    return mean + ((front - mean).flatten(-2) @ gain.T).unflatten(-1, mean.shape)
 
 
 @cache
-def _gain(count: int) -> Tensor:
+def _gain(count: int, device: torch.device) -> Tensor:
     _, between, within = face_statistics()
     independent = 1 + (count - 1) / _FRAMES_ALIKE
-    return between @ torch.linalg.inv(between + within / independent)
+    return (between @ torch.linalg.inv(between + within / independent)).to(device)
 
 
 def take_apart(positions: Tensor, shape: Tensor | None = None) -> Frames:
@@ -74,19 +81,25 @@ def take_apart(positions: Tensor, shape: Tensor | None = None) -> Frames:
 
     Args:
         positions: `[B, G, 2]`, float64, in the units of a square picture.
-        shape: the person's, `[G, 2]`; None: found of these frames.
+        shape: the person's, `[G, 2]`, or of each frame `[B, G, 2]`; None: found of these frames.
     """
-    statistics = face_statistics()
-    depths = statistics.mean[:, 2:]
-    known = statistics.mean[:, :2] if shape is None else shape
-    for _ in range(_ROUNDS if shape is None else 1):
-        pose = fit_pose(positions, torch.cat([known, depths], 1))
-        front = seen_from_front(positions, pose, depths[:, 0])
-        if shape is None:
-            person = PersonShape()
-            person.add(front)
-            known = person.estimate()
-    return Frames(pose, front, known)
+    if shape is None:
+        frames = take_people_apart(positions[None])
+        return frames._replace(shape=frames.shape[0])
+    depths = face_statistics(positions.device).mean[:, 2:]
+    pose = fit_pose(positions, torch.cat([shape, depths.expand(*shape.shape[:-1], 1)], -1))
+    return Frames(pose, seen_from_front(positions, pose, depths[:, 0]), shape)
+
+
+def take_people_apart(positions: Tensor) -> Frames:
+    """The same for frames of several people at once, n of each of them: `[P, n, G, 2]` to P x n frames, person by person."""
+    people, count = positions.shape[:2]
+    flat = positions.flatten(0, 1)
+    shape = face_statistics(positions.device).mean[:, :2]
+    for _ in range(_ROUNDS):
+        frames = take_apart(flat, shape)
+        shape = likely_shape(frames.front.unflatten(0, (people, count)).mean(1), count).repeat_interleave(count, 0)
+    return frames._replace(shape=shape)
 
 
 def strangeness(expressions: Tensor, other: Tensor) -> Tensor:
@@ -114,8 +127,8 @@ def gaze(front: Tensor) -> Tensor:
     """How far irises lie beside the middles of their eyes, to the picture's right, in eye widths, both averaged: `[...]`."""
     offsets = []
     for side in EYES:
-        corners = front[..., [GROUP_INDEX[f"{side}_eye_{end}"] for end in ("outer", "inner")], 0]
-        offsets.append((front[..., GROUP_INDEX[f"{side}_iris"], 0] - corners.mean(-1)) / eye_width(front, side))
+        outer, inner = (front[..., GROUP_INDEX[f"{side}_eye_{end}"], 0] for end in ("outer", "inner"))
+        offsets.append((front[..., GROUP_INDEX[f"{side}_iris"], 0] - (outer + inner) / 2) / eye_width(front, side))
     return torch.stack(offsets, -1).mean(-1)
 
 

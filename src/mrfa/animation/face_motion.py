@@ -68,6 +68,18 @@ class Strengths(NamedTuple):
                 raise InputError(f"the strength of {name} must be 0 to {STRONGEST:g}, got {value:g}")
 
 
+class Face(NamedTuple):
+    """Pictures of faces.
+
+    Attributes:
+        keypoints: `[B, K, 2]`.
+        frames: what the named ones were taken apart to, in half-pixel normalised places.
+    """
+
+    keypoints: Keypoints
+    frames: Frames
+
+
 class FaceMotion:
     """Gives portraits the driver's expression on their own shape, and the driver's head motion from their own pose.
 
@@ -122,8 +134,11 @@ class FaceMotion:
         pose: PoseKind = "relative",
     ) -> None:
         strengths.check()
-        self._network, self._strengths, self._source, self._pose = network, strengths, source, pose
-        self._portraits = [take_apart_alone(places) for places in named_places(network, source.positions)]
+        self._network, self._strengths, self._pose = network, strengths, pose
+        self._portraits = [
+            Face(source.part(slice(number, number + 1)), take_apart_alone(places))
+            for number, places in enumerate(named_places(network, source.positions))
+        ]
         self.begin_at(initial)
         self._person: PersonShape | None = PersonShape() if clip is None and shape is None else None
         if shape is None:
@@ -159,76 +174,92 @@ class FaceMotion:
         if self._person is not None:
             self._person.add(frames.front[1:])
             self._shape = self._person.estimate()
-        initial = HeadPose(*(value[:1] for value in frames.pose))
-        frames = Frames(HeadPose(*(value[1:] for value in frames.pose)), frames.front[1:], self._shape)
-        turns = [self._turn(frames.pose, portrait.pose if self._pose == "absolute" else initial) for portrait in self._portraits]
-        self.eased += int(torch.stack([shares < 1 for _, shares in turns]).any(0).sum())
-        return [
-            self._portrait(number, portrait, driving, frames, initial, *turn)
-            for number, (portrait, turn) in enumerate(zip(self._portraits, turns, strict=True))
+        frames = frames._replace(shape=self._shape)
+        initial, driver = Face(self._initial.part(slice(1)), frames.part(slice(1))), Face(driving, frames.part(slice(1, None)))
+        moved = [
+            transferred(self._network, portrait, initial, driver, self._strengths, self._pose) for portrait in self._portraits
         ]
+        self.eased += int(torch.stack([shares < 1 for _, shares in moved]).any(0).sum())
+        return [keypoints for keypoints, _ in moved]
 
-    def _portrait(
-        self, number: int, portrait: Frames, driving: Keypoints, frames: Frames, initial: HeadPose, turn: Tensor, shares: Tensor
-    ) -> Keypoints:
-        head = self._strengths.head
-        size = portrait.pose.scale / initial.scale
-        pose = HeadPose(
-            turn @ portrait.pose.rotation,
-            portrait.pose.scale * (frames.pose.scale / initial.scale) ** head,
-            portrait.pose.place + head * (frames.pose.place - initial.place) * size[:, None],
-        )
-        front = with_expression(portrait, frames, self._strengths)
-        named = from_half_pixel(self._network, project(front, pose, face_statistics().mean[:, 2])).to(driving.positions.device)
-        positions, affine = self._source.positions[number], self._source.affine
-        if self._pose == "absolute" or is_of_places(self._network, driving):
-            unnamed = self._carried(positions[GROUPS:], portrait.pose, pose)
-        else:
-            shift = driving.positions[:, GROUPS:] - self._initial.positions[:1, GROUPS:]
-            unnamed = positions[GROUPS:] + shift * (head * size * shares).to(shift)[:, None, None]
-        maps = (
-            None
-            if affine is None
-            else self._maps(affine[number], portrait.pose, pose, self._changes(driving, frames.pose, initial))
-        )
-        return Keypoints(torch.cat([named, unnamed], 1), maps)
 
-    def _carried(self, positions: Tensor, before: HeadPose, after: HeadPose) -> Tensor:
-        """A portrait's keypoints without a name `[U, 2]`, moved by the head alone: `[B, U, 2]`."""
-        relative = (half_pixel(self._network, positions) - before.place) @ invert_2x2(before.linear).transpose(1, 2)
-        carried = relative @ after.linear.transpose(1, 2) + after.place[:, None]
-        return from_half_pixel(self._network, carried).to(positions.device)
+def transferred(
+    network: Network,
+    portrait: Face,
+    initial: Face,
+    driver: Face,
+    strengths: Strengths = Strengths(),  # noqa: B008 -- a tuple
+    pose: PoseKind = "relative",
+) -> tuple[Keypoints, Tensor]:
+    """What `FaceMotion` says of portraits, the drivers' initial frames and their frames, of B or of one each.
 
-    def _maps(self, own: Tensor, before: HeadPose, after: HeadPose, changes: Tensor | None) -> Tensor:
-        """A portrait's maps `[K, 2, 2]`, changed in the head's frame, and moved with the head: `[B, K, 2, 2]`."""
-        in_head = invert_2x2(before.linear).to(own)[:, None] @ own
-        return after.linear.to(own)[:, None] @ (in_head if changes is None else changes @ in_head)
+    Computed on the device of the faces, for which nothing waits, in float64.
 
-    def _changes(self, driving: Keypoints, pose: HeadPose, initial: HeadPose) -> Tensor | None:
-        """What maps get of the driver's changes, in the head's frame, `[B, K, 2, 2]`; None where it has none."""
-        if driving.affine is None or self._initial.affine is None:
-            return None
-        changes = driving.affine @ invert_2x2(self._initial.affine[:1])
-        in_head = invert_2x2(pose.linear).to(changes)[:, None] @ changes @ initial.linear.to(changes)[:, None]
-        return torch.lerp(torch.eye(2).to(changes), in_head, _MAPS_FOLLOW * self._strengths.expression)
+    Returns:
+        The portraits' keypoints `[B, K, 2]`, and the share of each turn away from the viewer that they follow, `[B]`.
+    """
+    (source, own), (first, begin), (driving, frames) = portrait, initial, driver
+    turn, shares = _turn(frames.pose, own.pose if pose == "absolute" else begin.pose, strengths.head)
+    size = own.pose.scale / begin.pose.scale
+    head = HeadPose(
+        turn @ own.pose.rotation,
+        own.pose.scale * (frames.pose.scale / begin.pose.scale) ** strengths.head,
+        own.pose.place + strengths.head * (frames.pose.place - begin.pose.place) * size[:, None],
+    )
+    front = with_expression(own, frames, strengths)
+    places = project(front, head, face_statistics(front.device).mean[:, 2])
+    named = from_half_pixel(network, places).to(source.positions.device)
+    unnamed = source.positions[:, GROUPS:]
+    if pose == "absolute" or is_of_places(network, driving):
+        unnamed = _carried(network, unnamed, own.pose, head)
+    else:
+        shift = driving.positions[:, GROUPS:] - first.positions[:, GROUPS:]
+        unnamed = unnamed + shift * (strengths.head * size * shares).to(shift)[:, None, None]
+    maps = None
+    if source.affine is not None:
+        maps = _in_head(source.affine, own.pose)
+        if driving.affine is not None and first.affine is not None:
+            maps = _changes(driving.affine, frames.pose, first.affine, begin.pose, strengths.expression) @ maps
+        maps = head.linear.to(maps)[:, None] @ maps
+    return Keypoints(torch.cat([named, unnamed], 1), maps), shares
 
-    def _turn(self, pose: HeadPose, begin: HeadPose) -> tuple[Tensor, Tensor]:
-        """How a portrait turns, `[B, 3, 3]`, and which share that is of the turn away from the viewer since `begin`, `[B]`."""
-        turn = pose.rotation @ begin.rotation.transpose(1, 2)
-        roll = torch.atan2(turn[:, 1, 0] - turn[:, 0, 1], turn[:, 0, 0] + turn[:, 1, 1])
-        roll_axis = torch.stack([torch.zeros_like(roll), torch.zeros_like(roll), roll], -1)
-        away = self._strengths.head * vector_of(turn @ rotation_of(-roll_axis))
-        angle = away.norm(dim=-1).clamp_min(1e-9)
-        span = WIDEST_TURN - EASED_FROM
-        eased = torch.where(angle > EASED_FROM, EASED_FROM + span * torch.tanh((angle - EASED_FROM) / span), angle)
-        shares = eased / angle
-        return rotation_of(away * shares[:, None]) @ rotation_of(self._strengths.head * roll_axis), shares
+
+def _carried(network: Network, positions: Tensor, before: HeadPose, after: HeadPose) -> Tensor:
+    """Keypoints without a name `[B, U, 2]`, moved by the head alone."""
+    places = network.conventions.to_half_pixel(positions.to(before.place), (network.config.image_size,) * 2)
+    relative = (places - before.place[:, None]) @ invert_2x2(before.linear).transpose(1, 2)
+    carried = relative @ after.linear.transpose(1, 2) + after.place[:, None]
+    return from_half_pixel(network, carried).to(positions.device)
+
+
+def _in_head(maps: Tensor, pose: HeadPose) -> Tensor:
+    """Maps `[B, K, 2, 2]` as they are in the head's frame."""
+    return invert_2x2(pose.linear).to(maps)[:, None] @ maps
+
+
+def _changes(maps: Tensor, pose: HeadPose, first: Tensor, begin: HeadPose, strength: float) -> Tensor:
+    """What portraits' maps get of the change of a driver's since the first, in the head's frame, `[B, K, 2, 2]`."""
+    changes = _in_head(maps @ invert_2x2(first), pose) @ begin.linear.to(maps)[:, None]
+    return torch.lerp(torch.eye(2, device=maps.device, dtype=maps.dtype), changes, _MAPS_FOLLOW * strength)
+
+
+def _turn(pose: HeadPose, begin: HeadPose, strength: float) -> tuple[Tensor, Tensor]:
+    """How portraits turn, `[B, 3, 3]`, and which share that is of the turn away from the viewer since `begin`, `[B]`."""
+    turn = pose.rotation @ begin.rotation.transpose(1, 2)
+    roll = torch.atan2(turn[:, 1, 0] - turn[:, 0, 1], turn[:, 0, 0] + turn[:, 1, 1])
+    roll_axis = torch.stack([torch.zeros_like(roll), torch.zeros_like(roll), roll], -1)
+    away = strength * vector_of(turn @ rotation_of(-roll_axis))
+    angle = away.norm(dim=-1).clamp_min(1e-9)
+    span = WIDEST_TURN - EASED_FROM
+    eased = torch.where(angle > EASED_FROM, EASED_FROM + span * torch.tanh((angle - EASED_FROM) / span), angle)
+    shares = eased / angle
+    return rotation_of(away * shares[:, None]) @ rotation_of(strength * roll_axis), shares
 
 
 def with_expression(portrait: Frames, driver: Frames, strengths: Strengths) -> Tensor:
     """Portraits' faces with the driver's expressions, seen from the front, `[B, G, 2]`; one of the two may be a single frame."""
     own, its = portrait.front - portrait.shape, driver.front - driver.shape
-    kept = _PERSON * held_by_skull()[:, None]
+    kept = _PERSON * held_by_skull(own.device)[:, None]
     front = portrait.shape + own + strengths.expression * (1 - kept) * (its - own)
     own_eyes, own_mouth = eye_openings(portrait.front), mouth_opening(portrait.front)
     eyes_open = own_eyes + strengths.eyes * (_together(eye_openings(driver.front)) - own_eyes)

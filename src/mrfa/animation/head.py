@@ -10,6 +10,7 @@ the mean face's depth. The head's frame has x to the picture's right, y down, z 
 the outer eye corners; its origin lies in the mean of the points that hold the pose.
 """
 
+import math
 from functools import cache
 from importlib import resources
 from typing import NamedTuple
@@ -55,6 +56,10 @@ class HeadPose(NamedTuple):
     scale: Tensor
     place: Tensor
 
+    def part(self, heads: slice) -> "HeadPose":
+        """Those of some of the heads."""
+        return HeadPose(self.rotation[heads], self.scale[heads], self.place[heads])
+
     @property
     def linear(self) -> Tensor:
         """What the pose does to small pictures on the face's front, `[B, 2, 2]`."""
@@ -76,20 +81,22 @@ class FaceStatistics(NamedTuple):
 
 
 @cache
-def face_statistics() -> FaceStatistics:
-    """The bundled statistics."""
+def face_statistics(device: torch.device | str = "cpu") -> FaceStatistics:
+    """The bundled statistics, copied to a device once: a GPU need not stop for them."""
     tensors = load((resources.files("mrfa") / "assets" / "face_statistics.safetensors").read_bytes())
-    return FaceStatistics(*(tensors[name].double() for name in FaceStatistics._fields))
+    return FaceStatistics(*(tensors[name].double().to(device) for name in FaceStatistics._fields))
 
 
-def held_by_skull() -> Tensor:
-    """How far each place follows the skull, whatever the face does: `[G]`, 0 to 1."""
-    return torch.tensor([_HOLD.get(name.removeprefix("right_").removeprefix("left_"), 1.0) for name in GROUP_INDEX]).double()
+@cache
+def held_by_skull(device: torch.device | str = "cpu") -> Tensor:
+    """How far each place follows the skull, whatever the face does: `[G]`, 0 to 1, float64."""
+    held = [_HOLD.get(name.removeprefix("right_").removeprefix("left_"), 1.0) for name in GROUP_INDEX]
+    return torch.tensor(held, dtype=torch.float64, device=device)
 
 
-def pose_weights() -> Tensor:
+def pose_weights(device: torch.device | str = "cpu") -> Tensor:
     """How much each place counts for the pose, `[G]`, of sum 1."""
-    held = held_by_skull()
+    held = held_by_skull(device)
     return held / held.sum()
 
 
@@ -98,27 +105,23 @@ def fit_pose(positions: Tensor, face: Tensor) -> HeadPose:
 
     Minimises `sum_k w_k |p_k - s (R x_k)_xy - t|^2` by Gauss-Newton steps on the rotation, beginning at the frontal pose: `s`
     and `t` have their best values for each rotation in closed form, and a step `d` turns `R` to `exp([d]) R`, where
-    `(exp([d]) R x)_xy` changes by `(d_y Y_z - d_z Y_y, d_z Y_x - d_x Y_z)` for `Y = R x`.
+    `(exp([d]) R x)_xy` changes by `(d_y Y_z - d_z Y_y, d_z Y_x - d_x Y_z)` for `Y = R x`. Nothing waits for the device.
 
     Args:
         positions: `[B, G, 2]`, float64.
         face: `[G, 3]` or `[B, G, 3]`, in the head's frame.
     """
     count = positions.shape[0]
-    weights = pose_weights().to(positions)
+    weights = pose_weights(positions.device).to(positions)
     face = face.expand(count, -1, 3)
-    rotation = torch.eye(3, dtype=positions.dtype).expand(count, 3, 3)
+    rotation = torch.eye(3, dtype=positions.dtype, device=positions.device).expand(count, 3, 3)
     for _ in range(_STEPS):
         turned, scale, _, left = _placed(positions, face, rotation, weights)
         x, y, z = turned.unbind(-1)
         none = torch.zeros_like(x)
         slopes = torch.stack([torch.stack([none, z, -y], -1), torch.stack([-z, none, x], -1)], -2)  # [B, G, 2, 3]
         slopes = scale[:, None, None, None] * _centred(slopes.flatten(2), weights).unflatten(2, (2, 3))
-        sizes = _centred(turned[..., :2], weights)[..., None]
-        columns = torch.cat([slopes, sizes], -1)
-        weighted = (columns * weights[:, None, None]).flatten(1, 2).transpose(1, 2)
-        normal = weighted @ columns.flatten(1, 2) + 1e-9 * torch.eye(4, dtype=positions.dtype)
-        step = torch.linalg.solve(normal, weighted @ left.flatten(1, 2)[..., None])[:, :3, 0]
+        step = _least_squares(slopes, _centred(turned[..., :2], weights), left, weights)
         rotation = rotation_of(step.clamp(-_LONGEST_STEP, _LONGEST_STEP)) @ rotation
     _, scale, place, _ = _placed(positions, face, rotation, weights)
     return HeadPose(rotation, scale, place)
@@ -142,7 +145,11 @@ def rotation_of(vector: Tensor) -> Tensor:
     x, y, z = vector.unbind(-1)
     none = torch.zeros_like(x)
     rows = [torch.stack(row, -1) for row in ((none, -z, y), (z, none, -x), (-y, x, none))]
-    return torch.linalg.matrix_exp(torch.stack(rows, -2))
+    cross = torch.stack(rows, -2)
+    # Rodrigues' formula, 1 + sin(a) / a K + (1 - cos(a)) / a^2 K^2.
+    turns = (vector.norm(dim=-1) / math.pi)[..., None, None]
+    identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    return identity + torch.sinc(turns) * cross + torch.sinc(turns / 2).square() / 2 * (cross @ cross)
 
 
 def vector_of(rotation: Tensor) -> Tensor:
@@ -169,6 +176,19 @@ def _placed(positions: Tensor, face: Tensor, rotation: Tensor, weights: Tensor) 
     centres = ((weights[:, None] * points).sum(1) for points in (positions, turned[..., :2]))
     middle, origin = centres
     return turned, scale, middle - scale[:, None] * origin, left
+
+
+def _least_squares(slopes: Tensor, sizes: Tensor, left: Tensor, weights: Tensor) -> Tensor:
+    """The step `[B, 3]` along slopes `[B, G, 2, 3]` that with a change of the size, along `[B, G, 2]`, comes nearest to what is
+    left, `[B, G, 2]`."""
+    root = weights.sqrt()[:, None]
+    size, target, slope = (root * sizes).flatten(1), (root * left).flatten(1), (root[..., None] * slopes).flatten(1, 2)
+    # Without what a change of the size can do by itself.
+    slope = slope - size[..., None] * ((size[:, None] @ slope) / size.square().sum(1).clamp_min(_SMALLEST)[:, None, None])
+    one, two, three = (slope.transpose(1, 2) @ slope + 1e-9 * torch.eye(3, dtype=slope.dtype, device=slope.device)).unbind(1)
+    adjugate = torch.stack([torch.linalg.cross(two, three), torch.linalg.cross(three, one), torch.linalg.cross(one, two)], 1)
+    determinant = (one * adjugate[:, 0]).sum(1, keepdim=True)
+    return (adjugate @ (slope.transpose(1, 2) @ target[..., None]))[..., 0] / determinant
 
 
 def _centred(values: Tensor, weights: Tensor) -> Tensor:
