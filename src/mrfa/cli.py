@@ -14,6 +14,7 @@ import typer
 
 from mrfa.cli_evaluate import evaluate, table
 from mrfa.cli_figures import figure
+from mrfa.cli_live import live
 from mrfa.cli_motion import motion
 from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption
 from mrfa.cli_progress import frames_progress, report
@@ -120,6 +121,7 @@ app.add_typer(figure, name="figure")
 app.add_typer(motion, name="motion")
 app.command()(evaluate)
 app.command()(table)
+app.command()(live)
 
 
 CropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the source.")]

@@ -137,10 +137,10 @@ class Held:
         return stack_keypoints(moved)
 
 
-def trusted(frames: Iterable[tuple[T, bool]]) -> Iterator[tuple[T, float]]:
-    """How far each frame of a stream is trusted, in [0, 1], from whether its face is good. Reads `WARY` frames ahead."""
+def trusted(frames: Iterable[tuple[T, bool]], wary: int = WARY) -> Iterator[tuple[T, float]]:
+    """How far each frame of a stream is trusted, in [0, 1], from whether its face is good. Reads `wary` frames ahead."""
     source = iter(frames)
-    ahead = deque(islice(source, WARY + 1))
+    ahead = deque(islice(source, wary + 1))
     missed, back = 0, 0
     while ahead:
         frame, _ = ahead[0]
