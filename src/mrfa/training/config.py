@@ -31,6 +31,14 @@ class AdversarialConfig(Section):
     away_weight: float = Field(1.0, gt=0, le=1, description="importance of what lies away from the face, which itself has 1")
 
 
+class TeacherConfig(Section):
+    """A trained model that shows a smaller network the motion (see docs/training.md)."""
+
+    model: str | None = Field(None, description="model folder or name of a bundled model; None: no teacher")
+    keypoint_weight: float = Field(20.0, ge=0, description="distance to its keypoints")
+    flow_weight: float = Field(5.0, ge=0, description="distance of coarse and last flow to the flow that it ends with")
+
+
 class ObjectiveConfig(Section):
     """Training objective (paper 3.4) with its weights."""
 
@@ -45,12 +53,16 @@ class ObjectiveConfig(Section):
     coarse_image_weight: float = Field(0.0, ge=0, description="image loss on the source warped by every flow")
     consistency_weight: float = Field(0.0, ge=0, description="keypoints of the generated picture at those of the driving frame")
     detector_share: float = Field(
-        1.0, gt=0, le=1, description="share of the pairs whose transformed and generated pictures the detector looks at"
+        1.0,
+        gt=0,
+        le=1,
+        description="share of the pairs whose transformed and generated pictures the detector, and at which the teacher looks",
     )
     equivariance_weight: float = 10.0
     affine_equivariance_weight: float = 10.0
     background_weight: float = Field(10.0, ge=0, description="for networks that predict the background's motion")
     guidance: GuidanceConfig = GuidanceConfig()
+    teacher: TeacherConfig = TeacherConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
 
     @property

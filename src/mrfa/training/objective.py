@@ -1,15 +1,17 @@
 """The training objective (paper 3.4, Eq. 11 to 13), with the options of this project: which losses, and how heavy each is."""
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mrfa.network.keypoints import Keypoints, halves
+from mrfa.network.keypoints import Keypoints, halves, stack_keypoints
 from mrfa.network.model import Output
 from mrfa.training.augmentation import Pair
 from mrfa.training.config import ObjectiveConfig
 from mrfa.training.losses.adversarial import Judgement, discriminator_loss, feature_matching_loss, generator_loss
+from mrfa.training.losses.distillation import Teacher, flow_lesson_loss, keypoint_lesson_loss, load_teacher
 from mrfa.training.losses.equivariance import affine_equivariance_loss, background_loss, equivariance_loss
 from mrfa.training.losses.image import pyramid_loss, warp_loss
 from mrfa.training.losses.keypoints import consistency_loss, guidance_loss, opening_loss, surround_loss
@@ -33,6 +35,7 @@ class Objective(nn.Module):
         self.config = config
         self.perceptual = load_perceptual_loss(config.vgg_weights) if config.image == "perceptual" else None
         self.efficientnet = load_efficientnet_loss(config.efficientnet_weights) if config.perceptual_weight else None
+        self.teacher = load_teacher(config.teacher.model) if config.teacher.model is not None else None
         self._pyramid_loss = pyramid_loss
 
     def compile_image_loss(self) -> None:
@@ -58,6 +61,8 @@ class Objective(nn.Module):
         if outputs.found is not None:
             expected = _driving(outputs, len(outputs.found)).positions.detach()
             parts["consistency"] = self.config.consistency_weight * consistency_loss(outputs.found, expected)
+        if self.teacher is not None:
+            parts |= self._lesson(self.teacher, outputs)
         if outputs.judgements is not None:
             parts |= self._adversarial(outputs.pair, outputs.judgements, step)
         return Losses(sum(parts.values(), torch.zeros((), device=outputs.groups.device)), parts)
@@ -98,6 +103,18 @@ class Objective(nn.Module):
             parts["opening"] = config.opening_weight * opening_loss(*arguments)
         if config.surround_weight:
             parts["surround"] = config.surround_weight * surround_loss(*arguments)
+        return parts
+
+    def _lesson(self, teacher: Teacher, outputs: StepOutputs) -> dict[str, Tensor]:
+        """What a teacher says of the first pairs."""
+        config, pair, conventions, size = self.config.teacher, outputs.pair, outputs.conventions, _size(outputs.pair)
+        count = math.ceil(self.config.detector_share * len(pair.source))
+        lesson = teacher(pair.source[:count], pair.driving[:count])
+        found = stack_keypoints([part.part(slice(0, count)) for part in halves(outputs.keypoints)])
+        parts = {"taught_keypoints": config.keypoint_weight * keypoint_lesson_loss(found, lesson, conventions, size)}
+        if outputs.output is not None and config.flow_weight:
+            flows = [flow[:count] for flow in (outputs.output.coarse.flow, outputs.output.motion.flows[-1])]
+            parts["taught_flow"] = config.flow_weight * flow_lesson_loss(flows, lesson, conventions, size)
         return parts
 
     def _adversarial(self, pair: Pair, judgements: list[Judgement], step: int) -> dict[str, Tensor]:

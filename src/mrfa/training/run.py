@@ -86,6 +86,8 @@ def train(
     L.seed_everything(config.training.seed, workers=True)
     torch.set_float32_matmul_precision("high")
     network, objective = _build(config, init), Objective(config.training.objective)
+    if objective.teacher is not None:
+        objective.teacher.check(network)
     cache = cache or output / "cache"
     clips = _prepare_all([data] if isinstance(data, Path) else data, cache, config, processes)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config, processes) if validation else None)
