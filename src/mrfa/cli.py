@@ -5,25 +5,22 @@ import sys
 import warnings
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 # With cores shared, waiting threads that spin make small operations ten times slower. Set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import typer
 
+from mrfa.animation.options import Options
 from mrfa.cli_evaluate import evaluate, table
 from mrfa.cli_figures import figure
 from mrfa.cli_live import live
 from mrfa.cli_motion import motion
-from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption
+from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption, with_settings
 from mrfa.cli_progress import frames_progress, report
 from mrfa.cli_stop import Stopped, keeps, stoppable
 from mrfa.errors import InputError
-
-if TYPE_CHECKING:
-    from mrfa.animation.face_motion import PoseKind
-    from mrfa.animation.settings import MotionKind
 
 app = typer.Typer(
     name="mrfa",
@@ -124,79 +121,25 @@ app.command()(table)
 app.command()(live)
 
 
-CropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the source.")]
-FaceOption = Annotated[
-    str, typer.Option(metavar="largest|N|X,Y", help="Which face of the source, where it shows several; see mrfa crop.")
-]
-DrivingCropOption = Annotated[str, typer.Option(metavar="auto|none|X,Y,W,H", help="Where the face is in the driver.")]
-
-
-StrengthOption = Annotated[float, typer.Option(min=0, max=2, help="How much of the driver's: 0 keeps the portrait's own.")]
-
-
 @app.command()
+@with_settings
 def animate(
     source: Annotated[Path, typer.Argument(help="Picture of a face, or a video or folder of pictures.")],
     driving: Annotated[Path, typer.Argument(help="Video, folder of pictures, or motion template.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4).")],
     model: ModelOption = "small",
-    crop: CropOption = "auto",
-    driving_crop: DrivingCropOption = "auto",
-    face: FaceOption = "largest",
-    motion: Annotated[
-        str,
-        typer.Option(
-            "--motion", metavar="auto|relative|absolute", help="The driver's expression on the portrait's own face, or else."
-        ),
-    ] = "auto",
-    start: Annotated[
-        str, typer.Option(metavar="best|first|N|SECONDS", help="The driver's frame that counts as the portrait's pose.")
-    ] = "best",
-    expression: StrengthOption = 1.0,
-    head: StrengthOption = 1.0,
-    eyes: StrengthOption = 1.0,
-    lips: StrengthOption = 1.0,
-    pose: Annotated[
-        str,
-        typer.Option(metavar="relative|absolute", help="The head moves on from the portrait's pose, or turns as the driver's."),
-    ] = "relative",
-    keep_pose: Annotated[bool, typer.Option("--keep-pose", help="Expression only; the same as --head 0.")] = False,
-    adapt_scale: Annotated[bool, typer.Option("--adapt-scale", help="Scale the motion by the faces' sizes.")] = False,
-    smooth: Annotated[
-        float, typer.Option(min=0, max=1, help="Steady the driver's motion: 0 leaves it as it is, 0.5 is gentle.")
-    ] = 0.0,
-    compare: Annotated[bool, typer.Option("--compare", help="Source, driver and result side by side.")] = False,
-    paste_back: Annotated[bool, typer.Option(help="Write the whole portrait, not only the face's crop.")] = True,
-    audio: Annotated[str, typer.Option(metavar="copy|transcode|none", help="What becomes of the driver's sound.")] = "copy",
     device: DeviceOption = None,
     precision: PrecisionOption = None,
     batch_size: BatchSizeOption = None,
+    *,
+    settings: Options,
 ) -> None:
     """Animate a portrait by a driving video; or give a video the driver's expression and sound, and keep its head motion."""
     with frames_progress(output) as on_progress:
         from mrfa.animation.animator import Animator
-        from mrfa.animation.face_motion import Strengths
-        from mrfa.animation.job import animate_file
 
-        result = animate_file(
-            source,
-            driving,
-            output,
-            model=Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size),
-            source_crop=crop,
-            driving_crop=driving_crop,
-            face=face,
-            motion=cast("MotionKind", motion),  # it is checked there
-            start=start,
-            strengths=Strengths(expression, 0.0 if keep_pose else head, eyes, lips),
-            adapt_scale=adapt_scale,
-            pose=cast("PoseKind", pose),
-            smooth=smooth,
-            compare=compare,
-            paste_back=paste_back,
-            audio=audio,
-            on_progress=on_progress,
-        )
+        animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
+        result = settings.animate(source, driving, output, animator, on_progress)
     report(output, result.frames, result.warnings)
 
 

@@ -6,10 +6,10 @@ Their default is None everywhere: `mrfa.devices` decides then, see `pick_device`
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import typer
-from annotated_types import Ge
+from annotated_types import Ge, Le
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -47,7 +47,18 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 def _option(name: str, field: FieldInfo) -> Any:
     """A field as typer has options: switches where they are off by default, and one text where there are several values."""
     switch = f"--{name.replace('_', '-')}"
-    least: Any = next((constraint.ge for constraint in field.metadata if isinstance(constraint, Ge)), None)
-    option = typer.Option(*([switch] if field.default is False else []), help=field.description, min=least)
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    option = typer.Option(
+        *([switch] if field.default is False else []),
+        help=field.description,
+        metavar=cast("str | None", extra.get("metavar")),
+        min=_bound(field, Ge),
+        max=_bound(field, Le),
+    )
     several = any(get_origin(part) is tuple for part in (field.annotation, *get_args(field.annotation)))
     return Annotated[str | None if several else field.annotation, option]
+
+
+def _bound(field: FieldInfo, kind: type[Ge] | type[Le]) -> Any:
+    bounds = (getattr(constraint, kind.__name__.lower()) for constraint in field.metadata if isinstance(constraint, kind))
+    return next(bounds, None)

@@ -1,0 +1,85 @@
+"""The options of `mrfa animate`, which are those of each job of `mrfa batch`, too.
+
+Imported by the command line, so torch is not: what they mean is checked where it is known, in `check`.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ConfigDict, Field
+
+from mrfa.network.config import Section
+
+if TYPE_CHECKING:
+    from mrfa.animation.animator import Animator
+    from mrfa.animation.driver import Progress
+    from mrfa.animation.job import JobResult
+
+STRENGTH = "How much of the driver's: 0 keeps the portrait's own."
+PLACE = {"metavar": "auto|none|X,Y,W,H"}
+
+
+class Options(Section):
+    """How a portrait is animated: see `animate_file`, whose arguments these become."""
+
+    # A job's file may say `start: 12`.
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    crop: str = Field("auto", description="Where the face is in the source.", json_schema_extra=PLACE)
+    driving_crop: str = Field("auto", description="Where the face is in the driver.", json_schema_extra=PLACE)
+    face: str = Field(
+        "largest",
+        description="Which face of the source, where it shows several; see mrfa crop.",
+        json_schema_extra={"metavar": "largest|N|X,Y"},
+    )
+    motion: str = Field(
+        "auto",
+        description="The driver's expression on the portrait's own face, or else.",
+        json_schema_extra={"metavar": "auto|relative|absolute"},
+    )
+    start: str = Field(
+        "best",
+        description="The driver's frame that counts as the portrait's pose.",
+        json_schema_extra={"metavar": "best|first|N|SECONDS"},
+    )
+    expression: float = Field(1.0, ge=0, le=2, description=STRENGTH)
+    head: float = Field(1.0, ge=0, le=2, description=STRENGTH)
+    eyes: float = Field(1.0, ge=0, le=2, description=STRENGTH)
+    lips: float = Field(1.0, ge=0, le=2, description=STRENGTH)
+    pose: str = Field(
+        "relative",
+        description="The head moves on from the portrait's pose, or turns as the driver's.",
+        json_schema_extra={"metavar": "relative|absolute"},
+    )
+    keep_pose: bool = Field(False, description="Expression only; the same as --head 0.")
+    adapt_scale: bool = Field(False, description="Scale the motion by the faces' sizes.")
+    smooth: float = Field(0.0, ge=0, le=1, description="Steady the driver's motion: 0 leaves it as it is, 0.5 is gentle.")
+    compare: bool = Field(False, description="Source, driver and result side by side.")
+    paste_back: bool = Field(True, description="Write the whole portrait, not only the face's crop.")
+    audio: str = Field(
+        "copy", description="What becomes of the driver's sound.", json_schema_extra={"metavar": "copy|transcode|none"}
+    )
+
+    def animate(
+        self, source: Path, driving: Path, output: Path, animator: "Animator", on_progress: "Progress | None" = None
+    ) -> "JobResult":
+        """Do it.
+
+        Raises:
+            InputError: something given cannot be used; nothing is written then.
+        """
+        from mrfa.animation.face_motion import Strengths
+        from mrfa.animation.job import animate_file
+
+        values = self.model_dump(exclude={"crop", "expression", "head", "eyes", "lips", "keep_pose"})
+        strengths = Strengths(self.expression, 0.0 if self.keep_pose else self.head, self.eyes, self.lips)
+        return animate_file(
+            source,
+            driving,
+            output,
+            model=animator,
+            source_crop=self.crop,
+            strengths=strengths,
+            on_progress=on_progress,
+            **values,
+        )
