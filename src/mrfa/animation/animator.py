@@ -20,6 +20,7 @@ from mrfa.animation.smoothing import SmoothMotion
 from mrfa.data.tensors import to_pictures
 from mrfa.devices import pick_batch_size, pick_device, pick_precision
 from mrfa.errors import InputError
+from mrfa.network.inference import for_inference, pack
 from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network, Output, Source
 from mrfa.weights import detector_fingerprint, load_model
@@ -39,7 +40,8 @@ class Animator:
     is taken, and resized to the network's size.
 
     Args:
-        network: is put into evaluation mode, and onto the device.
+        network: is put into evaluation mode, and onto the device. What is computed is a faster copy, see `for_inference`: later
+            changes of the weights do not count.
         device: where to compute; None: where the network is.
         dtype: of the convolutions, `fp32` (None), `bf16` or `fp16`, or torch's names; positions and flows are always float32.
         compile: compile the network with `torch.compile`, which takes its time at the first pictures.
@@ -67,10 +69,13 @@ class Animator:
         self.batch_size = pick_batch_size(batch_size, self.device)
         self.network = network.to(self.device).eval()
         self.size = network.config.image_size
-        self._detect, self._encode, self._animate = network.detect, network.encode_source, network.animate
+        fast = for_inference(self.network, self.dtype)
+        self._detect, self._encode, self._animate = fast.detect, fast.encode_source, fast.animate
         if compile:
-            self._detect, self._encode = torch.compile(network.detect), torch.compile(network.encode_source)
-            self._animate = torch.compile(network.animate)
+            self._detect, self._encode = torch.compile(fast.detect), torch.compile(fast.encode_source)
+            self._animate = torch.compile(fast.animate)
+        elif self.device.type == "cpu":
+            pack(fast)
 
     @classmethod
     def from_pretrained(

@@ -63,12 +63,15 @@ class DenseMotion(nn.Module):
             driving: those of the driving image.
             part_flows: of the detector, `[B, parts + 1, h, w, 2]`, normalised, the background first.
         """
-        features = self.hourglass(self._evidence(thumbnail, source, driving, part_flows))
-        logits = self.mask_head(features).float()
+        logits, occlusion = self.heads(self.hourglass(self._evidence(thumbnail, source, driving, part_flows)))
         dropped = self.training and self.dropout > 0
         mask = dropped_softmax(logits, self.dropout) if dropped else torch.softmax(logits, dim=1)
         flow = (mask[..., None] * part_flows).sum(1)
-        return CoarseMotion(flow, self.occlusion_head(features).float(), mask)
+        return CoarseMotion(flow, occlusion, mask)
+
+    def heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of the mask, `[B, parts + 1, h, w]`, and of the occlusion, `[B, 1, h, w]`, from the hourglass's output."""
+        return self.mask_head(features).float(), self.occlusion_head(features).float()
 
     def _evidence(self, thumbnail: Tensor, source: Tensor, driving: Tensor, part_flows: Tensor) -> Tensor:
         """Heatmap differences of all keypoints, and the picture warped by each part flow.

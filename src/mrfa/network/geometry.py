@@ -64,7 +64,7 @@ class Conventions(NamedTuple):
 
     def pixel_scale(self, size: Sequence[int], like: Tensor) -> Tensor:
         """`[1, 2, 1, 1]`: multiplies a normalised displacement to give pixels of a grid of this size (h, w)."""
-        height, width = (side - self.corner_aligned for side in size)
+        height, width = (side - int(self.corner_aligned) for side in size)
         return _two(width / 2, height / 2, like).view(1, 2, 1, 1)
 
     def resize(self, field: Tensor, size: Sequence[int]) -> Tensor:
@@ -114,7 +114,7 @@ class Conventions(NamedTuple):
         return positions / self._half_pixel_ratio(size, positions)
 
     def _half_pixel_ratio(self, size: Sequence[int], like: Tensor) -> Tensor:
-        x, y = (side / (side - self.corner_aligned) for side in (size[1], size[0]))
+        x, y = (side / (side - int(self.corner_aligned)) for side in (size[1], size[0]))
         return _two(x, y, like)
 
     def _line(self, count: int, like: Tensor) -> Tensor:

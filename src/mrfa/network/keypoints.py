@@ -186,16 +186,19 @@ class AffineDetector(Detector):
     def forward(self, image: Tensor) -> Keypoints:
         """Image `[B, 3, H, W]` in [0, 1] to keypoints."""
         levels = self.hourglass.encode(self.stem(self.downsample(image)))
-        features = self.hourglass.decode(levels)
-        logits = self.heatmap_head(features).float()
+        logits, maps = self.heads(self.hourglass.decode(levels))
         heatmaps = torch.softmax(logits.flatten(2) / self.temperature, dim=-1)
         positions = _expectation(heatmaps, self._heatmap_grid(logits))
-        if self.affine_head is None:
+        if maps is None:
             return Keypoints(positions, None)
-        affine = _expectation(heatmaps, self.affine_head(features).flatten(2).transpose(1, 2))
+        affine = _expectation(heatmaps, maps.flatten(2).transpose(1, 2))
         if self.pose_head is not None:
             affine = affine + self.pose_head(levels[-1]).float().view_as(affine)
         return Keypoints(positions, affine.unflatten(-1, (2, 2)))
+
+    def heads(self, features: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Logits of the heatmaps, `[B, K, h, w]`, and the affine map, `[B, 4, h, w]`, from the hourglass's output."""
+        return self.heatmap_head(features).float(), None if self.affine_head is None else self.affine_head(features)
 
     def _heatmap_grid(self, heatmaps: Tensor) -> Tensor:
         """Normalised position of each value of heatmaps `[B, K, h, w]`, `[h * w, 2]`.
