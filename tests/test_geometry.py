@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from mrfa.network.geometry import CORNER_ALIGNED, invert_2x2
+from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL, Conventions, invert_2x2
 
 
 def test_identity_grid_spans_pixel_centres() -> None:
@@ -62,3 +62,20 @@ def test_sampling_is_differentiable_in_positions() -> None:
     CORNER_ALIGNED.sample(picture, positions).sum().backward()
     assert positions.grad is not None
     assert math.isfinite(float(positions.grad.abs().sum()))
+
+
+@pytest.mark.parametrize("conventions", [HALF_PIXEL, CORNER_ALIGNED])
+@pytest.mark.parametrize("portraits", [1, 3])
+def test_sampling_by_rows_is_that_of_torch(conventions: Conventions, portraits: int) -> None:
+    torch.manual_seed(0)
+    features = torch.randn(portraits, 64, 7, 9).to(memory_format=torch.channels_last).expand(3, -1, -1, -1)
+    positions = 3 * torch.rand(3, 5, 6, 2) - 1.5
+    positions[0, 0, :3], positions[0, 0, 3:] = torch.tensor([-1.0, 1.0, 1e30])[:, None], torch.inf
+    positions[1, 0, 0] = torch.nan
+    expected = conventions.sample(features, positions)
+    with torch.inference_mode():
+        sampled = conventions.sample(features, positions)
+        half = conventions.sample(features.bfloat16(), positions)
+    torch.testing.assert_close(sampled, expected, atol=1e-5, rtol=0, equal_nan=True)
+    torch.testing.assert_close(half.float(), expected, atol=0.05, rtol=0, equal_nan=True)
+    assert sampled.is_contiguous(memory_format=torch.channels_last)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mrfa.network.config import CorrelationConfig
-from mrfa.network.geometry import Conventions, full_precision, ratio_of_gaps
+from mrfa.network.geometry import Conventions, at_least_float, full_precision, ratio_of_gaps
 from mrfa.network.layers import Hourglass
 
 
@@ -92,8 +92,7 @@ class CorrelationVolume:
         """
         height, width = flow.shape[1:3]
         levels = self._volumes((height, width))
-        patches = [self._patch(volume, flow, source) for volume, source in zip(levels, self.sources, strict=True)]
-        return torch.cat(patches, dim=-1).permute(0, 3, 1, 2)
+        return torch.cat([self._patch(volume, flow) for volume in levels], dim=-1).permute(0, 3, 1, 2)
 
     def attention_flow(self) -> Tensor:
         """Expected source position under each row's softmax (Eq. 8): `[B, h, w, 2]`, normalised."""
@@ -116,19 +115,27 @@ class CorrelationVolume:
         rows = driving.flatten(2).transpose(1, 2)
         return [torch.bmm(rows, source.flatten(2)).unflatten(2, source.shape[2:]) for source in self.sources]
 
-    def _patch(self, volume: Tensor, flow: Tensor, source: Tensor) -> Tensor:
-        """`[B, h', w', (2r+1)^2]` values around the flow, zero outside the source."""
+    def _patch(self, volume: Tensor, flow: Tensor) -> Tensor:
+        """`[B, h', w', (2r+1)^2]` values around the flow, zero outside the source.
+
+        All positions of a patch lie equally far between those of the volume, so that neighbours are read once, in a window that
+        is wider by one.
+        """
         batch, rows, height, width = volume.shape
-        steps = torch.arange(-self.radius, self.radius + 1, device=flow.device, dtype=flow.dtype)
         centre = flow
         if not self.conventions.exact_lookup:
             centre = (flow + 1) * ratio_of_gaps(flow.shape[1:3], (height, width), flow) - 1
-        a_pixel = self.conventions.pixel_scale((height, width), flow).flatten().reciprocal()
-        across, down = steps * a_pixel[0], steps * a_pixel[1]
-        by_row = self.conventions.row_first_patches
-        x = centre[..., 0].reshape(batch * rows, 1, 1) + (across[None, None, :] if by_row else across[None, :, None])
-        y = centre[..., 1].reshape(batch * rows, 1, 1) + (down[None, :, None] if by_row else down[None, None, :])
-        side = len(steps)
-        grid = torch.stack([x.expand(-1, side, side), y.expand(-1, side, side)], dim=-1)
-        patch = self.conventions.sample(volume.reshape(batch * rows, 1, height, width), grid)
-        return patch.view(batch, *flow.shape[1:3], side * side)
+        centre = self.conventions.to_pixels(centre, (height, width)).view(batch, rows, 2)
+        low = centre.floor()
+        steps = torch.arange(-self.radius, self.radius + 2, device=flow.device)
+        x, y = (low.long()[..., None] + steps).unbind(2)
+        inside = ((y >= 0) & (y < height))[..., :, None] & ((x >= 0) & (x < width))[..., None, :]
+        index = y.clamp(0, height - 1)[..., :, None] * width + x.clamp(0, width - 1)[..., None, :]
+        values = at_least_float(volume.flatten(2).gather(2, index.flatten(2)))
+        window = values.unflatten(2, index.shape[2:]) * inside
+        across, down = (centre - low)[..., None, None].unbind(2)
+        window = torch.lerp(window[..., :-1], window[..., 1:], across)
+        window = torch.lerp(window[..., :-1, :], window[..., 1:, :], down)
+        if not self.conventions.row_first_patches:
+            window = window.transpose(2, 3)
+        return window.flatten(2).to(volume.dtype).view(batch, *flow.shape[1:3], -1)
