@@ -49,12 +49,13 @@ class EfficientNetLayers(nn.Module):
 
     Args:
         state_dict: the package's weights, `_conv_stem.weight`, `_blocks.0._bn1.weight` and so on; what lies beyond is ignored.
+            None: others are loaded afterwards.
 
     Raises:
         InputError: a weight is missing or has another shape.
     """
 
-    def __init__(self, state_dict: dict[str, Tensor]) -> None:
+    def __init__(self, state_dict: dict[str, Tensor] | None = None) -> None:
         super().__init__()
         self.stem = _folded(state_dict, "_conv_stem", "_bn0", _Convolution(3, STEM_WIDTH, 3, stride=2))
         self.expand, self.depthwise, self.project = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
@@ -126,8 +127,10 @@ def _package_file() -> Path | None:
     return None if spec is None or spec.origin is None else Path(spec.origin).parent / FILE
 
 
-def _folded(state_dict: dict[str, Tensor], convolution: str, norm: str, layer: _Convolution) -> _Convolution:
+def _folded(state_dict: dict[str, Tensor] | None, convolution: str, norm: str, layer: _Convolution) -> _Convolution:
     """A convolution with the weights of that name, times and plus what the batch norm after it does."""
+    if state_dict is None:
+        return layer
     weight = _entry(state_dict, f"{convolution}.weight", layer.weight.shape)
     width = (layer.out_channels,)
     scale, shift, mean, variance = (

@@ -42,8 +42,9 @@ class Frames(NamedTuple):
     shape: Tensor
 
     def part(self, pictures: slice) -> "Frames":
-        """Some of the frames, of a person whose shape is one for all."""
-        return Frames(self.pose.part(pictures), self.front[pictures], self.shape)
+        """Some of the frames."""
+        shape = self.shape if self.shape.ndim == 2 else self.shape[pictures]
+        return Frames(self.pose.part(pictures), self.front[pictures], shape)
 
 
 class PersonShape:
@@ -98,7 +99,8 @@ def take_people_apart(positions: Tensor) -> Frames:
     shape = face_statistics(positions.device).mean[:, :2]
     for _ in range(_ROUNDS):
         frames = take_apart(flat, shape)
-        shape = likely_shape(frames.front.unflatten(0, (people, count)).mean(1), count).repeat_interleave(count, 0)
+        shapes = likely_shape(frames.front.unflatten(0, (people, count)).mean(1), count)
+        shape = shapes[:, None].expand(-1, count, -1, -1).flatten(0, 1)
     return frames._replace(shape=shape)
 
 

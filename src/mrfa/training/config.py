@@ -39,6 +39,22 @@ class TeacherConfig(Section):
     flow_weight: float = Field(5.0, ge=0, description="distance of coarse and last flow to the flow that it ends with")
 
 
+class CrossIdentityConfig(Section):
+    """Portraits driven by other people while training; see docs/training.md. The weights are of losses on these pictures."""
+
+    share: float = Field(0.0, ge=0, le=1, description="of the batch's portraits that the next pair drives, too; 0: none")
+    keypoint_weight: float = Field(0.0, ge=0, description="the detector finds the keypoints that were given")
+    identity_weight: float = Field(0.0, ge=0, description="a descriptor finds the portrait's person")
+    identity_weights: str | None = Field(None, description="the descriptor's weights file, of benchmarks/identity_network.py")
+    adversarial_weight: float = Field(0.0, ge=0, description="the discriminators of `adversarial` believe them")
+
+    @model_validator(mode="after")
+    def _descriptor_has_weights(self) -> "CrossIdentityConfig":
+        if self.share and self.identity_weight and self.identity_weights is None:
+            raise ValueError("identity_weight needs the descriptor's weights file: name it as identity_weights")
+        return self
+
+
 class ObjectiveConfig(Section):
     """Training objective (paper 3.4) with its weights."""
 
@@ -64,12 +80,20 @@ class ObjectiveConfig(Section):
     guidance: GuidanceConfig = GuidanceConfig()
     teacher: TeacherConfig = TeacherConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
+    cross_identity: CrossIdentityConfig = CrossIdentityConfig()
+
+    @model_validator(mode="after")
+    def _discriminators_are_there(self) -> "ObjectiveConfig":
+        if self.cross_identity.share and self.cross_identity.adversarial_weight and not self.adversarial.weight:
+            raise ValueError("cross_identity.adversarial_weight needs discriminators: set adversarial.weight, too")
+        return self
 
     @property
     def needs_landmarks(self) -> bool:
         """Whether a loss looks at facial landmarks or at where the face is."""
         looks_at_face = self.adversarial.weight > 0 and self.adversarial.away_weight < 1
-        return self.guidance.weight > 0 or self.guidance.region_weight > 1 or looks_at_face
+        guided = self.guidance.weight > 0 or self.guidance.region_weight > 1
+        return guided or looks_at_face or self.cross_identity.share > 0
 
 
 class StillsConfig(Section):
@@ -191,6 +215,11 @@ class Config(Section):
             raise ValueError(
                 "training.objective.guidance draws the first keypoints to facial landmarks: "
                 "say so by network.detector.layout: landmarks (of a detector of kind affine), or set its weight to 0"
+            )
+        if self.training.objective.cross_identity.share and not (named and self.network.motion != "non_prior"):
+            raise ValueError(
+                "training.objective.cross_identity tells a driver's face from its expression, which takes keypoints at facial "
+                "landmarks, with maps: network.detector.layout: landmarks, and a prior; or set its share to 0"
             )
         return self
 

@@ -1,18 +1,23 @@
 """The training objective (paper 3.4, Eq. 11 to 13), with the options of this project: which losses, and how heavy each is."""
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mrfa.data.guidance import GROUPS
+from mrfa.identity import IdentityNetwork, load_identity
 from mrfa.network.keypoints import Keypoints, halves, stack_keypoints
 from mrfa.network.model import Output
 from mrfa.training.augmentation import Pair
-from mrfa.training.config import ObjectiveConfig
+from mrfa.training.config import CrossIdentityConfig, ObjectiveConfig
+from mrfa.training.cross_identity import Crossed
 from mrfa.training.losses.adversarial import Judgement, discriminator_loss, feature_matching_loss, generator_loss
 from mrfa.training.losses.distillation import Teacher, flow_lesson_loss, keypoint_lesson_loss, load_teacher
 from mrfa.training.losses.equivariance import affine_equivariance_loss, background_loss, equivariance_loss
+from mrfa.training.losses.identity import identity_loss
 from mrfa.training.losses.image import pyramid_loss, warp_loss
 from mrfa.training.losses.keypoints import consistency_loss, guidance_loss, opening_loss, surround_loss
 from mrfa.training.losses.perceptual import load_efficientnet_loss, load_perceptual_loss
@@ -36,6 +41,7 @@ class Objective(nn.Module):
         self.perceptual = load_perceptual_loss(config.vgg_weights) if config.image == "perceptual" else None
         self.efficientnet = load_efficientnet_loss(config.efficientnet_weights) if config.perceptual_weight else None
         self.teacher = load_teacher(config.teacher.model) if config.teacher.model is not None else None
+        self.identity = _load_identity(config.cross_identity)
         self._pyramid_loss = pyramid_loss
 
     def compile_image_loss(self) -> None:
@@ -65,6 +71,8 @@ class Objective(nn.Module):
             parts |= self._lesson(self.teacher, outputs)
         if outputs.judgements is not None:
             parts |= self._adversarial(outputs.pair, outputs.judgements, step)
+        if outputs.crossed is not None:
+            parts |= self._cross_identity(outputs, outputs.crossed, step)
         return Losses(sum(parts.values(), torch.zeros((), device=outputs.groups.device)), parts)
 
     def _images(self, pair: Pair, output: Output, outputs: StepOutputs) -> dict[str, Tensor]:
@@ -127,6 +135,29 @@ class Objective(nn.Module):
         if config.feature_weight:
             parts["feature_matching"] = config.feature_weight * feature_matching_loss(judgements, weight)
         return parts
+
+    def _cross_identity(self, outputs: StepOutputs, crossed: Crossed, step: int) -> dict[str, Tensor]:
+        """Losses on portraits driven by other people, of which there is no true picture."""
+        config, size, parts = self.config.cross_identity, _size(outputs.pair), {}
+        given, own = (outputs.conventions.to_half_pixel(places, size) for places in (crossed.given, crossed.own))
+        if outputs.crossed_found is not None:
+            found = torch.where(crossed.known[:, None, None], outputs.crossed_found[:, :GROUPS], crossed.given)
+            parts["cross_keypoints"] = config.keypoint_weight * consistency_loss(found, crossed.given)
+        if self.identity is not None:
+            identity = identity_loss(self.identity, (crossed.image, given), (crossed.portrait, own), crossed.known)
+            parts["cross_identity"] = config.identity_weight * identity
+        if outputs.crossed_judgements is not None:
+            weight = face_weights(given, crossed.known, size, self.config.adversarial.away_weight)
+            parts["cross_discriminator"] = discriminator_loss(outputs.crossed_judgements, weight)
+            if self.fools(step):
+                parts["cross_adversarial"] = config.adversarial_weight * generator_loss(outputs.crossed_judgements, weight)
+        return parts
+
+
+def _load_identity(config: CrossIdentityConfig) -> IdentityNetwork | None:
+    if not config.share or not config.identity_weight or config.identity_weights is None:
+        return None
+    return load_identity(Path(config.identity_weights))
 
 
 def _driving(outputs: StepOutputs, count: int) -> Keypoints:

@@ -1,7 +1,7 @@
 """The passes of one training step through the network: all that the configured losses need, and no more."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network, Output
 from mrfa.training.augmentation import Pair
 from mrfa.training.config import ObjectiveConfig
+from mrfa.training.cross_identity import Crossed, drive_by_next
 from mrfa.training.losses.adversarial import Discriminators, Judgement
 from mrfa.training.losses.equivariance import RandomTransform
 
@@ -30,6 +31,9 @@ class StepOutputs(NamedTuple):
         background_back: affine map of the background of the exchanged pair, `[B, 3, 3]`.
         found: positions that the detector, held still, finds on the generated picture, of as many, `[b, K, 2]`.
         judgements: of the discriminators on the generated picture and its target.
+        crossed: portraits driven by other people.
+        crossed_found: positions that the detector, held still, finds on these, `[n, K, 2]`.
+        crossed_judgements: of the discriminators on these, and on true pictures of the portraits' people.
     """
 
     pair: Pair
@@ -42,6 +46,9 @@ class StepOutputs(NamedTuple):
     background_back: Tensor | None = None
     found: Tensor | None = None
     judgements: list[Judgement] | None = None
+    crossed: Crossed | None = None
+    crossed_found: Tensor | None = None
+    crossed_judgements: list[Judgement] | None = None
 
 
 def detector_passes(network: Network, pair: Pair, config: ObjectiveConfig) -> StepOutputs:
@@ -65,7 +72,7 @@ def all_passes(network: Network, discriminators: Discriminators | None, pair: Pa
     back = None
     if network.background is not None and output.background is not None and config.background_weight:
         back = network.background(pair.driving, pair.source)
-    return StepOutputs(
+    outputs = StepOutputs(
         pair=pair,
         keypoints=stack_keypoints([output.source_keypoints, output.driving_keypoints]),
         groups=_groups(network, pair),
@@ -77,6 +84,7 @@ def all_passes(network: Network, discriminators: Discriminators | None, pair: Pa
         found=frozen_keypoints(network.detector, _first(output.image, config)) if config.consistency_weight else None,
         judgements=None if discriminators is None else discriminators.judge(output.image, pair.target),
     )
+    return outputs._replace(**_cross_identity(network, discriminators, pair, output, config))
 
 
 def frozen_keypoints(detector: nn.Module, image: Tensor) -> Tensor:
@@ -87,6 +95,22 @@ def frozen_keypoints(detector: nn.Module, image: Tensor) -> Tensor:
     weights = {name: value.detach() for name, value in detector.named_parameters()}
     buffers = {name: value.clone() for name, value in detector.named_buffers()}
     return functional_call(detector, weights | buffers, (image,)).positions
+
+
+def _cross_identity(
+    network: Network, discriminators: Discriminators | None, pair: Pair, output: Output, config: ObjectiveConfig
+) -> dict[str, Any]:
+    """What the losses on portraits driven by others look at."""
+    cross = config.cross_identity
+    if not cross.share:
+        return {}
+    crossed = drive_by_next(network, pair, output, math.ceil(cross.share * len(pair.source)))
+    passes: dict[str, Any] = {"crossed": crossed}
+    if cross.keypoint_weight:
+        passes["crossed_found"] = frozen_keypoints(network.detector, crossed.image)
+    if cross.adversarial_weight and discriminators is not None:
+        passes["crossed_judgements"] = discriminators.judge(crossed.image, pair.target[: len(crossed.image)])
+    return passes
 
 
 def _transformed(network: Network, pair: Pair, config: ObjectiveConfig) -> tuple[RandomTransform | None, Keypoints | None]:
