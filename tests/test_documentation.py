@@ -80,6 +80,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 writer.write(np.roll(face, 2 * number, axis=1), number, 1)
     (folder / "src" / "mrfa").mkdir(parents=True)
     shutil.copytree(portrait.parent, folder / "src" / "mrfa" / "assets")
+    (folder / "jobs.csv").write_text("source,driving,output\nportrait.jpg,driving.mp4,first.mp4\n")
     (folder / "stills").mkdir()
     write_image(folder / "stills" / "fay.png", face)
     extract_motion(folder / "driving.mp4", folder / "motion.safetensors", model=folder / "bundled" / "small")
@@ -96,6 +97,7 @@ def working_folder(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     shutil.copytree(prepared, tmp_path / "here", copy_function=os.link)
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(weights, "bundled_models", lambda: tmp_path / "here" / "bundled")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))  # for processes that commands start: it may be relative
 
 
 @pytest.mark.usefixtures("working_folder")
@@ -128,7 +130,7 @@ def test_commands(code: str) -> None:
 
 
 def test_no_example_is_overlooked() -> None:
-    assert {language for _, language, _ in BLOCKS} <= {"sh", "bash", "python", "yaml"}
+    assert {language for _, language, _ in BLOCKS} <= {"sh", "bash", "python", "yaml", "text"}
     lines = [line for _, language, code in BLOCKS if language in ("sh", "bash") for line in commands(code)]
     assert [line for line in lines if not line.startswith(("mrfa ", *OTHERS))] == []
     assert sum(line.startswith("mrfa ") for line in lines) >= 30

@@ -13,6 +13,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import typer
 
 from mrfa.animation.options import Options
+from mrfa.cli_batch import batch
 from mrfa.cli_evaluate import evaluate, table
 from mrfa.cli_figures import figure
 from mrfa.cli_live import live
@@ -141,6 +142,9 @@ def animate(
         animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
         result = settings.animate(source, driving, output, animator, on_progress)
     report(output, result.frames, result.warnings)
+
+
+app.command()(batch)
 
 
 @app.command()

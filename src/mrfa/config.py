@@ -67,7 +67,7 @@ def parse_overrides(assignments: list[str]) -> dict[str, Any]:
         key, equals, text = assignment.partition("=")
         if not equals or not key.strip():
             raise InputError(f"cannot read the setting '{assignment}': write KEY=VALUE, such as training.batch_size=8")
-        values[key.strip()] = _load_yaml(text, f"the setting {key.strip()}")
+        values[key.strip()] = load_yaml(text, f"the setting {key.strip()}")
     return values
 
 
@@ -147,11 +147,24 @@ def parse_settings(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it cannot be read, or is not YAML with sections.
     """
-    check_readable(path, "settings file")
+    return _parse(read_text(path, "settings file"), str(path))
+
+
+def read_text(path: Path, kind: str) -> str:
+    """A text file that a person wrote, which is never large.
+
+    Args:
+        path: of the file.
+        kind: what it should be, in the words of the error: `settings file`, ...
+
+    Raises:
+        InputError: it cannot be read, is too large, or is not in UTF-8.
+    """
+    check_readable(path, kind)
     try:
         if path.stat().st_size > LARGEST_FILE:
-            raise InputError(f"{path} is no settings file: it is larger than {LARGEST_FILE} bytes")
-        return _parse(path.read_text(encoding="utf-8-sig"), str(path))
+            raise InputError(f"{path} is no {kind}: it is larger than {LARGEST_FILE} bytes")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"cannot read {path}: it is not text in UTF-8") from None
     except OSError as error:
@@ -159,13 +172,13 @@ def parse_settings(path: Path) -> dict[str, Any]:
 
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
-    values = _load_yaml(text, origin) or {}
+    values = load_yaml(text, origin) or {}
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise InputError(f"{origin} must hold the sections 'network' and 'training'")
     return values
 
 
-def _load_yaml(text: str, origin: str) -> Any:
+def load_yaml(text: str, origin: str) -> Any:
     """Values of a YAML text, which is looked through before anything is built of it.
 
     Raises:

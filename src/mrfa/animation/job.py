@@ -18,6 +18,7 @@ from mrfa.animation.start import parse_start
 from mrfa.animation.template import SUFFIX
 from mrfa.data.audio import parse_audio_mode
 from mrfa.data.files import check_output
+from mrfa.data.origin import Origin
 from mrfa.data.video import VideoWriter
 from mrfa.data.video_writer import SUFFIXES as VIDEO_SUFFIXES
 from mrfa.errors import InputError
@@ -55,6 +56,7 @@ def animate_file(
     paste_back: bool = True,
     audio: str = "copy",
     on_progress: Progress | None = None,
+    job: str | None = None,
 ) -> JobResult:
     """Animate a portrait by a driver, and write the video with the driver's time stamps and audio.
 
@@ -80,6 +82,7 @@ def animate_file(
         audio: what becomes of the driver's sound, or, where it has none, of that of a video as source: `copy` where the output
             can hold it, else coded anew; `transcode`: coded anew as AAC in any case; or `none`.
         on_progress: told of every frame.
+        job: what the output's note of its origin shall call this job, see `mrfa.data.origin`.
 
     Raises:
         InputError: something given cannot be used; nothing is written then.
@@ -107,6 +110,7 @@ def animate_file(
         audio_from=scene.audio_from,
         audio=audio_mode,
         trim_audio=scene.trim_audio,
+        origin=Origin.of_animation(whole_picture=paste_back or compare, job=job),
     ) as writer:
         for done, frame in enumerate(scene.frames, 1):
             writer.write(*frame)

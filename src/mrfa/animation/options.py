@@ -4,19 +4,22 @@ Imported by the command line, so torch is not: what they mean is checked where i
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pydantic import ConfigDict, Field
+from pydantic.config import JsonDict
 
 from mrfa.network.config import Section
 
 if TYPE_CHECKING:
     from mrfa.animation.animator import Animator
     from mrfa.animation.driver import Progress
+    from mrfa.animation.face_motion import PoseKind, Strengths
     from mrfa.animation.job import JobResult
+    from mrfa.animation.settings import MotionKind
 
 STRENGTH = "How much of the driver's: 0 keeps the portrait's own."
-PLACE = {"metavar": "auto|none|X,Y,W,H"}
+PLACE: JsonDict = {"metavar": "auto|none|X,Y,W,H"}
 
 
 class Options(Section):
@@ -60,26 +63,57 @@ class Options(Section):
         "copy", description="What becomes of the driver's sound.", json_schema_extra={"metavar": "copy|transcode|none"}
     )
 
+    def check(self) -> None:
+        """Check what pydantic cannot, before any file is looked at.
+
+        Raises:
+            InputError: a value means nothing, or does not go with another one.
+        """
+        from mrfa.animation.crop import parse_crop
+        from mrfa.animation.settings import MotionSettings
+        from mrfa.animation.start import parse_start
+        from mrfa.data.audio import parse_audio_mode
+        from mrfa.faces.choice import parse_face
+
+        motion, pose = cast("MotionKind", self.motion), cast("PoseKind", self.pose)  # they are checked there
+        MotionSettings(motion, self._strengths(), self.adapt_scale, pose).check()
+        parse_crop(self.crop)
+        parse_crop(self.driving_crop)
+        parse_face(self.face)
+        parse_start(self.start)
+        parse_audio_mode(self.audio)
+
     def animate(
-        self, source: Path, driving: Path, output: Path, animator: "Animator", on_progress: "Progress | None" = None
+        self,
+        source: Path,
+        driving: Path,
+        output: Path,
+        animator: "Animator",
+        on_progress: "Progress | None" = None,
+        job: str | None = None,
     ) -> "JobResult":
-        """Do it.
+        """Do it; see `animate_file`.
 
         Raises:
             InputError: something given cannot be used; nothing is written then.
         """
-        from mrfa.animation.face_motion import Strengths
         from mrfa.animation.job import animate_file
 
-        values = self.model_dump(exclude={"crop", "expression", "head", "eyes", "lips", "keep_pose"})
-        strengths = Strengths(self.expression, 0.0 if self.keep_pose else self.head, self.eyes, self.lips)
+        renamed = {"crop", "expression", "head", "eyes", "lips", "keep_pose"}
+        values = self.model_dump(include=set(Options.model_fields) - renamed)
         return animate_file(
             source,
             driving,
             output,
             model=animator,
             source_crop=self.crop,
-            strengths=strengths,
+            strengths=self._strengths(),
             on_progress=on_progress,
+            job=job,
             **values,
         )
+
+    def _strengths(self) -> "Strengths":
+        from mrfa.animation.face_motion import Strengths
+
+        return Strengths(self.expression, 0.0 if self.keep_pose else self.head, self.eyes, self.lips)

@@ -116,6 +116,25 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         temporary.replace(path)
 
 
+@contextmanager
+def alone(path: Path, work: str) -> Iterator[None]:
+    """Keep other processes from the same work on a file, for as long as this one lives; where the system has locks.
+
+    Raises:
+        InputError: another process is at it.
+    """
+    with path.open("rb") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(f"another {work} is at work on {path}: wait for its end, or stop it") from None
+        except (ImportError, OSError):
+            pass
+        yield
+
+
 def _is_same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)

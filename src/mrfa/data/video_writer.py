@@ -14,6 +14,7 @@ from av.packet import Packet
 
 from mrfa.data.audio import AudioMode, Sound, Track, choose_track
 from mrfa.data.files import is_folder, replacing
+from mrfa.data.origin import NOTE, Origin
 from mrfa.data.video_reader import AV_ERRORS, PICTURE_RATE, common_start, open_input
 from mrfa.errors import InputError
 
@@ -41,6 +42,7 @@ class VideoWriter:
             `transcode` in any case; or `none`.
         trim_audio: end the sound where the last frame ends; otherwise all of it is taken.
         crf: quality, 0 (lossless) to 51.
+        origin: that it is synthetic, and what made it, for the file's metadata.
 
     Attributes:
         warnings: one line for each thing that the user should know about the sound.
@@ -61,6 +63,7 @@ class VideoWriter:
         audio: AudioMode = "copy",
         trim_audio: bool = False,
         crf: int = 18,
+        origin: Origin | None = None,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in SUFFIXES:
@@ -74,6 +77,7 @@ class VideoWriter:
         self._audio_mode: AudioMode = audio
         self._trim_audio = trim_audio
         self._crf = crf
+        self._origin = origin
         self._stack = ExitStack()
         self._last_pts: int | None = None
         self._end = Fraction(0)
@@ -172,6 +176,8 @@ class VideoWriter:
             },
         )
         self._container: OutputContainer = container
+        if self._origin is not None:
+            container.metadata[NOTE] = str(self._origin)
         width, height = self._size
         stream = container.add_stream("libx264", rate=self._rate, options={"crf": str(self._crf), "preset": "medium"})
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
