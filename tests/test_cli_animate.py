@@ -194,7 +194,7 @@ def test_the_portraits_face_is_found_before_the_driver_is_decoded(model: Path, c
 
 
 def test_pictures_do_not_pile_up_with_the_drivers_length(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the driver no more than a batch of pictures waits to be looked at; panels wait for nothing."""
+    """Of the driver a batch is gathered while one waits to be looked at; panels are a few ahead."""
     made, looked_at, most = 0, 0, 0
     detect, frame = Animator.detect, np.zeros((64, 64, 3), np.uint8)
 
@@ -215,7 +215,7 @@ def test_pictures_do_not_pile_up_with_the_drivers_length(model: Path, tmp_path: 
 
     path = tmp_path / "driving.mp4"
     with VideoWriter(path, width=64, height=64, time_base=Fraction(1, 25), rate=Fraction(25)) as writer:
-        for number in range(20):
+        for number in range(40):
             writer.write(frame, number, 1)
     monkeypatch.setattr(driver, "crop_image", crop)
     monkeypatch.setattr(Animator, "detect", look)
@@ -224,7 +224,7 @@ def test_pictures_do_not_pile_up_with_the_drivers_length(model: Path, tmp_path: 
     animator = Animator.from_pretrained(model, batch_size=3)
     options = {"source_crop": "none", "driving_crop": "none", "compare": True}
     animate_file(ASTRONAUT, path, tmp_path / "out.mp4", model=animator, **options)  # type: ignore[arg-type]
-    assert (made, looked_at, most) == (40, 40, 3)
+    assert (made, looked_at) == (80, 80) and most <= 6
 
 
 @pytest.mark.parametrize(("compare", "times"), [(False, 2), (True, 3)])

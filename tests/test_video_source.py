@@ -274,7 +274,7 @@ def test_compare_shows_frames_of_the_same_time(
 def test_memory_does_not_grow_with_the_videos_length(
     animator: Animator, clip: Clip, heads: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No more than a batch of frames waits to be written."""
+    """A batch is gathered, one computed and one composed, and each stage is two frames ahead at most."""
     made, done, most = 0, 0, 0
 
     def frames(self: VideoDriver) -> Iterator[tuple[Frame, CropBox]]:
@@ -289,9 +289,9 @@ def test_memory_does_not_grow_with_the_videos_length(
             done, most = number, max(most, made - done)
 
     monkeypatch.setattr(VideoDriver, "frames", frames)
-    source = clip("source.mp4", heads + heads[::-1])
+    source = clip("source.mp4", 3 * (heads + heads[::-1]))
     animate_file(source, source, tmp_path / "out.mp4", model=animator, on_progress=on_progress, **CROPS)
-    assert done == 16 and 0 < most <= animator.batch_size
+    assert done == 48 and 0 < most <= 3 * animator.batch_size + 6
 
 
 def test_what_makes_no_sense_with_a_video_is_said(

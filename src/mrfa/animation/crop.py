@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Union
 import cv2
 import numpy as np
 
+from mrfa.animation.stages import in_thread
 from mrfa.errors import InputError
 from mrfa.faces.choice import FaceChoice, choose_face, no_face
 from mrfa.faces.finder import FaceFinder
@@ -194,20 +195,21 @@ def find_clip_face(
     first: _First | None = None
     find = FaceFinder(tracking=True)
     stride, sampled, count, height, width = FIRST_STRIDE, 0, 0, 0, 0
-    for frame in reader:
-        if count % stride == 0:
-            height, width = frame.image.shape[:2]
-            face = find(frame.image)
-            if face is not None:
-                boxes.append(face.box)
-                turns[face.turn] += 1
-                first = _earlier(first, _First(count, frame.image, _brightness(frame.image, face.box)))
-            sampled += 1
-            if sampled % SAMPLES_PER_STRIDE == 0:
-                stride *= 2
-        count += 1
-        if on_frame is not None:
-            on_frame(count)
+    with in_thread(reader) as frames:
+        for frame in frames:
+            if count % stride == 0:
+                height, width = frame.image.shape[:2]
+                face = find(frame.image)
+                if face is not None:
+                    boxes.append(face.box)
+                    turns[face.turn] += 1
+                    first = _earlier(first, _First(count, frame.image, _brightness(frame.image, face.box)))
+                sampled += 1
+                if sampled % SAMPLES_PER_STRIDE == 0:
+                    stride *= 2
+            count += 1
+            if on_frame is not None:
+                on_frame(count)
     if count == 0:
         raise InputError(f"{reader.path} holds no frames that can be read")
     if first is None:

@@ -5,7 +5,8 @@ pictures, they are read twice: once for a crop that is stable over the clip, onc
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -26,6 +27,7 @@ from mrfa.animation.crop import (
     whole_picture,
 )
 from mrfa.animation.smoothing import smooth_clip
+from mrfa.animation.stages import in_thread
 from mrfa.animation.template import SUFFIX, MotionTemplate
 from mrfa.animation.tracking import FaceWatch, Held, Seen, Spans, trusted
 from mrfa.data.video import Frame, VideoReader, open_frames
@@ -137,16 +139,16 @@ class VideoDriver:
         trusts: list[float] = []
         pts: list[int] = []
         durations: list[int | None] = []
-        frames = self._trusted(place, animator.size)
-        while batch := list(islice(frames, animator.batch_size)):
-            keypoints = hold(animator.detect([frame.picture for frame, _ in batch]), (trust for _, trust in batch))
-            found.append(keypoints.to("cpu"))
-            for frame, trust in batch:
-                trusts.append(trust)
-                pts.append(frame.pts)
-                durations.append(frame.duration)
-            if on_progress is not None:
-                on_progress("reading the motion", len(pts), place.frames)
+        with in_thread(self._trusted(place, animator.size), animator.batch_size) as frames:
+            while batch := list(islice(frames, animator.batch_size)):
+                keypoints = hold(animator.detect([frame.picture for frame, _ in batch]), (trust for _, trust in batch))
+                found.append(keypoints.to("cpu"))
+                for frame, trust in batch:
+                    trusts.append(trust)
+                    pts.append(frame.pts)
+                    durations.append(frame.duration)
+                if on_progress is not None:
+                    on_progress("reading the motion", len(pts), place.frames)
         if not found:
             raise InputError(f"{self.path} holds no frames that can be read")
         rate = self._reader.average_rate or DEFAULT_RATE
@@ -184,24 +186,25 @@ class VideoDriver:
 
     def _trusted(self, place: "_Place", size: int) -> Iterator[tuple["_Frame", float]]:
         """Every frame's square at `size`, and how far it is to be believed."""
-        frames = self._watched(place, size)
-        for frame, trust in trusted(frames) if self._crop == "auto" else ((frame, 1.0) for frame, _ in frames):
-            self._held.add(frame.pts * self._reader.time_base, trust == 0)
-            yield frame, trust
+        with closing(self._watched(place, size)) as frames:
+            for frame, trust in trusted(frames) if self._crop == "auto" else ((frame, 1.0) for frame, _ in frames):
+                self._held.add(frame.pts * self._reader.time_base, trust == 0)
+                yield frame, trust
 
-    def _watched(self, place: "_Place", size: int) -> Iterator[tuple["_Frame", bool]]:
+    def _watched(self, place: "_Place", size: int) -> Generator[tuple["_Frame", bool], None, None]:
         """Every frame's square, and whether its face is good, where a face was looked for at all."""
         watch = FaceWatch(FaceFinder(tracking=True), place.crop) if self._crop == "auto" else None
-        for number, (image, pts, duration) in enumerate(self._reader):
-            seen = Seen(place.crop, True, False)
-            if place.shown is not None and number < place.first:
-                # Where a driver begins black or with a title, it is taken to wait in the pose in which its face appears.
-                image = place.shown
-            elif watch is not None:
-                seen = watch(image)
-            self._crops.append(seen.crop)
-            self._moved.add(pts * self._reader.time_base, seen.moved)
-            yield _Frame(crop_image(image, seen.crop, size), pts, duration), seen.good
+        with in_thread(self._reader) as frames:
+            for number, (image, pts, duration) in enumerate(frames):
+                seen = Seen(place.crop, True, False)
+                if place.shown is not None and number < place.first:
+                    # Where a driver begins black or with a title, it is taken to wait in the pose in which its face appears.
+                    image = place.shown
+                elif watch is not None:
+                    seen = watch(image)
+                self._crops.append(seen.crop)
+                self._moved.add(pts * self._reader.time_base, seen.moved)
+                yield _Frame(crop_image(image, seen.crop, size), pts, duration), seen.good
 
     def warnings(self, without_face: str = "the last good motion was held") -> list[str]:
         """What the user should know, after all frames were read; among it what was done where there was no face."""

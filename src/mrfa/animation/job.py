@@ -1,6 +1,7 @@
 """Whole jobs, from files to files: what `mrfa animate` and `mrfa demo` do.
 
-Pictures are read, animated and written a few at a time; of a whole video no more than its keypoints is kept, about 1 kB a frame.
+Pictures are read, animated, composed and written at once, each stage in its thread, a few pictures at a time; of a whole video no
+more than its keypoints is kept, about 1 kB a frame.
 """
 
 from importlib import resources
@@ -14,6 +15,7 @@ from mrfa.animation.face_motion import PoseKind, Strengths
 from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.animation.smoothing import check_strength
 from mrfa.animation.sources import SceneOptions, open_source
+from mrfa.animation.stages import in_thread
 from mrfa.animation.start import parse_start
 from mrfa.animation.template import SUFFIX
 from mrfa.data.audio import parse_audio_mode
@@ -101,7 +103,7 @@ def animate_file(
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
     scene = opened.scene(driver, animator, SceneOptions(settings, begin, smooth, paste_back, compare), on_progress)
     done = 0
-    with VideoWriter(
+    written = VideoWriter(
         output,
         width=scene.width,
         height=scene.height,
@@ -111,8 +113,9 @@ def animate_file(
         audio=audio_mode,
         trim_audio=scene.trim_audio,
         origin=Origin.of_animation(whole_picture=paste_back or compare, job=job),
-    ) as writer:
-        for done, frame in enumerate(scene.frames, 1):
+    )
+    with written as writer, in_thread(scene.frames) as frames:
+        for done, frame in enumerate(frames, 1):
             writer.write(*frame)
             if on_progress is not None:
                 on_progress("animating", done, scene.length)

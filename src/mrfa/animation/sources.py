@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,13 +11,14 @@ import torch
 
 from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Canvas
-from mrfa.animation.crop import Crop, crop_image, picture_crop, turned_face_warnings
+from mrfa.animation.crop import Crop, CropBox, crop_image, picture_crop, turned_face_warnings
 from mrfa.animation.driver import MotionTrack, Progress, TemplateDriver, VideoDriver
 from mrfa.animation.expression_motion import ExpressionMotion
 from mrfa.animation.face_motion import FaceMotion, has_named_keypoints
 from mrfa.animation.motion import Transfer
 from mrfa.animation.portrait import crop_displacement
 from mrfa.animation.settings import MotionSettings
+from mrfa.animation.stages import in_thread
 from mrfa.animation.start import Start, check_track, shown_samples, study_track
 from mrfa.animation.tracking import EASE, smooth_step
 from mrfa.data.images import is_picture, read_image
@@ -30,6 +31,8 @@ from mrfa.network.model import Network, Output
 
 # Where source or driver goes on for longer than the other, in seconds, it is said.
 NOTICED = Fraction(1, 5)
+# While one batch is composed the next is computed. On a GPU the second only waits in its queue until the first is fetched.
+BATCHES_AHEAD = 1
 
 
 class SceneOptions(NamedTuple):
@@ -122,14 +125,18 @@ class PortraitSource:
             study = study_track(track, animator.network, encoded.keypoints, settings, options.start, name=driver.path)
             transfer = settings.transfer(animator.network, encoded.keypoints, study.initial, study.clip, track.shape)
 
-        def frames() -> Iterator[Frame]:
-            panels, panel = driver.panels(canvas.panel_height), None
+        def animated() -> Iterator[Output]:
             for begun in range(0, track.length, animator.batch_size):
                 keypoints = track.keypoints.part(slice(begun, begun + animator.batch_size))
-                animated = animator.step(encoded, keypoints, transfer=transfer)
-                for number, (crop, displacement) in enumerate(_drawn(animated, animator), begun):
+                yield animator.step(encoded, keypoints, transfer=transfer)
+
+        def frames() -> Iterator[Frame]:
+            panel = None
+            with in_thread(animated(), BATCHES_AHEAD) as batches, in_thread(driver.panels(canvas.panel_height)) as panels:
+                drawn = chain.from_iterable(_drawn(batch, animator) for batch in batches)
+                for (crop, displacement), pts, duration in zip(drawn, track.pts, track.durations, strict=True):
                     panel = next(panels, panel)
-                    yield Frame(canvas.draw(crop, displacement, panel), track.pts[number], track.durations[number])
+                    yield Frame(canvas.draw(crop, displacement, panel), pts, duration)
 
         def warnings() -> list[str]:
             eased = transfer.warnings() if isinstance(transfer, FaceMotion) else []
@@ -200,17 +207,21 @@ class VideoSource:
             long_side=max(first.image.shape),
         )
 
-        def frames() -> Iterator[Frame]:
-            clip = islice(self._clip.frames(), len(times))
-            panels = _numbered(driver.panels(canvas.panel_height), shown)
+        def animated() -> Iterator[tuple[list[tuple[Frame, CropBox]], Output]]:
             begun = 0
-            while batch := list(islice(clip, animator.batch_size)):
-                part = slice(begun, begun + len(batch))
-                begun += len(batch)
-                encoded = animator.encode([crop_image(frame.image, box, animator.size) for frame, box in batch])
-                moved = _towards(encoded.keypoints, motion(encoded.keypoints, driving.part(part)), shares[part])
-                drawn = _drawn(animator.draw(encoded, moved), animator)
-                for (frame, box), (crop, displacement), share in zip(batch, drawn, shares[part], strict=True):
+            with in_thread(islice(self._clip.frames(), len(times))) as clip:
+                while batch := list(islice(clip, animator.batch_size)):
+                    part = slice(begun, begun + len(batch))
+                    begun += len(batch)
+                    encoded = animator.encode([crop_image(frame.image, box, animator.size) for frame, box in batch])
+                    moved = _towards(encoded.keypoints, motion(encoded.keypoints, driving.part(part)), shares[part])
+                    yield batch, animator.draw(encoded, moved)
+
+        def frames() -> Iterator[Frame]:
+            numbered = _numbered(driver.panels(canvas.panel_height), shown)
+            with in_thread(animated(), BATCHES_AHEAD) as batches, in_thread(numbered) as panels:
+                drawn = chain.from_iterable(zip(batch, _drawn(output, animator), strict=True) for batch, output in batches)
+                for ((frame, box), (crop, displacement)), share in zip(drawn, shares, strict=False):
                     canvas.show(frame.image, box)
                     panel = next(panels, None)
                     image = canvas.draw(crop, displacement, panel) if share > 0 else canvas.unchanged(panel)
