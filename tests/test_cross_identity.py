@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.identity_network import Faces, measure, train
 from mrfa.animation.face_motion import FaceMotion
 from mrfa.animation.head import face_statistics
 from mrfa.data.guidance import GROUPS
@@ -234,6 +235,23 @@ def test_wrong_identity_weights_are_refused(tmp_path: Path) -> None:
     for name in ("text", "other"):
         with pytest.raises(InputError, match="holds no identity network"):
             load_identity(tmp_path / f"{name}.safetensors")
+
+
+def test_network_is_trained_behind_its_first_blocks_and_measured(efficientnet_weights: dict[str, Tensor]) -> None:
+    """Two clips of three people each, whose descriptors hardly differ from clip to clip."""
+    torch.manual_seed(0)
+    people, clips = torch.arange(3).repeat_interleave(4), torch.arange(6).repeat_interleave(2)
+    descriptors = torch.randn(3, LENGTH)[people] + 0.01 * torch.randn(12, LENGTH)
+    faces = Faces(torch.randint(0, 255, (12, 3, 140, 140), dtype=torch.uint8), descriptors, people, clips)
+    network = IdentityNetwork(EfficientNetLayers(efficientnet_weights))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    train(network, faces, steps=2)
+    changed = {name.rpartition(".")[0] for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"describe", "layers.expand.3", "layers.expand.8"} <= changed
+    assert not changed & {"layers.stem", "layers.expand.2", "layers.project.2"}
+    measured = measure(network, faces)
+    assert measured["pairs of one person"] == 12 and measured["pairs of two people"] == 48
+    assert measured["of dlib"] == measured["of dlib, too"] == 1
 
 
 @pytest.mark.parametrize(

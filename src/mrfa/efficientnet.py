@@ -76,17 +76,29 @@ class EfficientNetLayers(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """`[B, 3, H, W]` in [0, 1] to rectified features of 32, 96, 144, 240 and 480 channels, from H/2 to H/16."""
-        x = F.relu6(self.stem((image * 255 - 127) / 128))
+        x = self.start(image)
         features = [x]
-        for number, expand in enumerate(self.expand):
-            widened = x if isinstance(expand, nn.Identity) else F.relu6(expand(x))
+        for number in range(len(self.expand)):
+            widened = self.widen(number, x)
             if number in TAKEN:
                 features.append(widened)
-            if number == TAKEN[-1]:
-                break
-            out = self.project[number](F.relu6(self.depthwise[number](widened)))
-            x = out + x if out.shape == x.shape else out
+            if number < TAKEN[-1]:
+                x = self.narrow(number, x, widened)
         return features
+
+    def start(self, image: Tensor) -> Tensor:
+        """What the first block sees, `[B, 32, H/2, W/2]`."""
+        return F.relu6(self.stem((image * 255 - 127) / 128))
+
+    def widen(self, number: int, x: Tensor) -> Tensor:
+        """The rectified, widened features of a block."""
+        expand = self.expand[number]
+        return x if isinstance(expand, nn.Identity) else F.relu6(expand(x))
+
+    def narrow(self, number: int, x: Tensor, widened: Tensor) -> Tensor:
+        """What a block gives to the next, of what it was given and of its widened features."""
+        out = self.project[number](F.relu6(self.depthwise[number](widened)))
+        return out + x if out.shape == x.shape else out
 
 
 class _Convolution(nn.Conv2d):

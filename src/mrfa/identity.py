@@ -39,8 +39,11 @@ class IdentityNetwork(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Crops of `face_crops`, `[B, 3, SIDE, SIDE]` in [0, 1], to descriptors `[B, LENGTH]`, in float32."""
-        features = F.relu6(self.reduce(self.layers(crops)[-1]))
-        return F.normalize(self.describe(features.flatten(1)).float(), dim=1)
+        return self.described(self.layers(crops)[-1])
+
+    def described(self, features: Tensor) -> Tensor:
+        """Descriptors of what the layers' last features are, `[B, 480, SIDE / 16, SIDE / 16]`."""
+        return F.normalize(self.describe(F.relu6(self.reduce(features)).flatten(1)).float(), dim=1)
 
 
 def load_identity(weights: Path) -> IdentityNetwork:
