@@ -35,7 +35,15 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 BLOCKS = [(page.stem, language, code) for page in PAGES for language, code in BLOCK.findall(page.read_text())]
 # What else may stand there: it sets up the machine, runs these tests, or has a test of its own.
-OTHERS = ("make ", "pip install ", "python3 -m venv ", "mrfa demo", "python -m benchmarks.", "mkdocs ")
+OTHERS = (
+    "make ",
+    "pip install ",
+    "python3 -m venv ",
+    "mrfa demo",
+    "mrfa batch jobs.csv --ray",
+    "python -m benchmarks.",
+    "mkdocs ",
+)
 
 CLIPS = (
     *("driving", "video", "speaker", "face-centred", "heads/head0677071331_0", "DIR/anna_0", "DIR/ben_0", "OTHER_PEOPLE/carl_0"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mrfa.cli_stop import keeps
+from mrfa.errors import InputError
 
 if TYPE_CHECKING:
     from mrfa.batch.jobs import Job
@@ -24,14 +25,19 @@ def batch(
     workers: Annotated[
         int | None, typer.Option(help="Jobs at a time on this machine; one for each GPU by default.", min=1, max=256)
     ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="auto|HOST:PORT", help="Ray cluster whose machines do the jobs, instead of this one.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="CSV file for what became of each job; by default beside the jobs.")] = None,
 ) -> None:
     """Animate many portraits; jobs that are done are skipped, so that the same command goes on after a stop."""
     from mrfa.batch.jobs import read_jobs
-    from mrfa.batch.workers import default_workers, work_here
+    from mrfa.batch.workers import default_workers, work_here, work_on_ray
     from mrfa.cli_evaluate import progress_bar
     from mrfa.data.files import alone, check_output
 
+    if ray is not None and workers is not None:
+        raise InputError("how many jobs run at a time the Ray cluster decides: give --ray or --workers, not both")
     report = report or jobs.with_name(f"{jobs.stem}-report.csv")
     wanted = read_jobs(jobs)
     check_output(report, [jobs], [".csv"])
@@ -41,7 +47,8 @@ def batch(
         try:
             with progress_bar("jobs") as progress:
                 progress(0, len(wanted))
-                for number, outcome in work_here(wanted, workers or default_workers()):
+                ends = work_here(wanted, workers or default_workers()) if ray is None else work_on_ray(wanted, ray)
+                for number, outcome in ends:
                     outcomes[number] = outcome
                     progress(len(outcomes), len(wanted))
         finally:

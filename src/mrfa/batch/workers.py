@@ -15,6 +15,8 @@ import torch
 from mrfa.batch.jobs import Job
 from mrfa.batch.work import Outcome, do
 from mrfa.cli_stop import Stopped, stoppable
+from mrfa.errors import InputError
+from mrfa.extras import require
 
 # How often a job is tried whose process dies: it may have been another one's fault, such as memory that was full.
 TRIES = 2
@@ -58,6 +60,44 @@ def work_here(jobs: Sequence[Job], count: int) -> Iterator[tuple[int, Outcome]]:
                     waiting.appendleft(worker.job)
                 else:
                     yield worker.job, outcome or Outcome("failed", f"its process died, {TRIES} times")
+
+
+def work_on_ray(jobs: Sequence[Job], address: str) -> Iterator[tuple[int, Outcome]]:
+    """Do jobs on the machines of a Ray cluster: a core and, where it has GPUs, a GPU each.
+
+    All machines have this package and see the same files under the same names. What a process or machine that dies was doing is
+    tried again elsewhere.
+
+    Args:
+        jobs: what to do.
+        address: `auto` on a machine of the cluster, or `HOST:PORT`, or `ray://HOST:PORT`.
+
+    Yields:
+        As `work_here`.
+
+    Raises:
+        InputError: Ray is not installed, or there is no cluster.
+    """
+    require("ray", extra="ray")
+    import ray
+
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="error")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"there is no Ray cluster at {address}: {' '.join(str(error).split())}") from None
+    try:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+        task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=TRIES - 1)(do)
+        numbers = {task.remote(job): number for number, job in enumerate(jobs)}
+        while numbers:
+            (ready,), _ = ray.wait(list(numbers))
+            try:
+                outcome: Outcome = ray.get(ready)
+            except ray.exceptions.RayError as error:
+                outcome = Outcome("failed", f"its process died: {str(error).splitlines()[0]}")
+            yield numbers.pop(ready), outcome
+    finally:
+        ray.shutdown()
 
 
 class _Worker:
