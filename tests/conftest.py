@@ -94,6 +94,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _alike_on_every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` is fp32."""
+    monkeypatch.setattr("mrfa.devices._cpu_has", lambda *questions: False)
+
+
 @pytest.fixture(scope="session")
 def tiny_config() -> Config:
     """The bundled preset's structure at 64x64 with a few channels."""

@@ -163,13 +163,13 @@ def test_a_stream_may_begin_from_its_best_frame_so_far(
     own = source.keypoints
     grown = Keypoints(own.positions * torch.tensor([1.3, 1.0]), own.affine)
     moved: list[torch.Tensor] = []
-    animate = animator._animate
+    animate = animator.engine.animate
 
     def show(source: Source, keypoints: Keypoints, **more: object) -> Output:
         moved.append(keypoints.positions)
         return animate(source, keypoints, **more)
 
-    monkeypatch.setattr(animator, "_animate", show)
+    monkeypatch.setattr(animator.engine, "animate", show)
     shifts = {}
     for initial in ("first", "best"):
         moved.clear()
@@ -240,7 +240,7 @@ def _positions(output: Output) -> list[torch.Tensor]:
 def test_compiling_changes_nothing(tiny_network: Network, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
 
-    def record(function: Callable[..., object]) -> Callable[..., object]:
+    def record(function: Callable[..., object], dynamic: bool) -> Callable[..., object]:
         compiled.append(function.__name__)
         return lambda *arguments, **named: function(*arguments, **named)
 
@@ -293,7 +293,7 @@ def test_device_precision_and_batch_size_are_checked(tiny_network: Network) -> N
     for options, message in [
         ({"device": "gpu"}, r"there is no device 'gpu' here: choose from .*cpu$"),
         ({"device": "cuda:77"}, "there is no device 'cuda:77' here"),
-        ({"dtype": "fp8"}, "there is no precision 'fp8': choose from fp32, bf16, fp16"),
+        ({"dtype": "fp8"}, "there is no precision 'fp8': choose from auto, fp32, bf16, fp16"),
         ({"dtype": torch.float64}, "there is no precision 'torch.float64'"),
         ({"batch_size": 0}, "must be at least 1, got 0"),
     ]:

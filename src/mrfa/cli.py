@@ -130,7 +130,7 @@ def animate(
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4).")],
     model: ModelOption = "small",
     device: DeviceOption = None,
-    precision: PrecisionOption = None,
+    precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = None,
     *,
     settings: Options,
@@ -141,7 +141,7 @@ def animate(
 
         animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
         result = settings.animate(source, driving, output, animator, on_progress)
-    report(output, result.frames, result.warnings)
+    report(output, result.frames, result.warnings, animator)
 
 
 app.command()(batch)
@@ -177,7 +177,7 @@ def crop(
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="The video to write (.mp4).")] = Path("demo.mp4"),
     device: DeviceOption = None,
-    precision: PrecisionOption = None,
+    precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = None,
 ) -> None:
     """Animate the bundled portrait by the bundled motion."""
@@ -188,7 +188,7 @@ def demo(
         portrait, template = demo_files()
         animator = Animator.from_pretrained(device=device, dtype=precision, batch_size=batch_size)
         result = animate_file(portrait, template, output, model=animator, on_progress=on_progress)
-    report(output, result.frames, result.warnings)
+    report(output, result.frames, result.warnings, animator)
 
 
 def main(commands: typer.Typer = app) -> None:

@@ -23,7 +23,7 @@ def live(
     paste_back: Annotated[bool, typer.Option(help="Show the whole portrait, not only the face's crop.")] = True,
     model: ModelOption = "small",
     device: DeviceOption = None,
-    precision: PrecisionOption = None,
+    precision: PrecisionOption = "auto",
 ) -> None:
     """Let portraits follow a camera, in the browser or as a camera of their own."""
     import webbrowser

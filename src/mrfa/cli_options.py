@@ -18,7 +18,10 @@ DeviceOption = Annotated[
     str | None, typer.Option("--device", metavar="cpu|cuda|cuda:N|mps", help="Where to compute; the fastest there is by default.")
 ]
 PrecisionOption = Annotated[
-    str | None, typer.Option("--precision", metavar="fp32|bf16|fp16", help="Of the network's convolutions; fp32 by default.")
+    str | None,
+    typer.Option(
+        "--precision", metavar="auto|fp32|bf16|fp16", help="Of the network's convolutions; auto: the fastest that is safe."
+    ),
 ]
 BatchSizeOption = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Frames computed together; by default as the device likes.")

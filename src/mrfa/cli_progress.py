@@ -4,10 +4,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from mrfa.cli_stop import keeps
+
+if TYPE_CHECKING:
+    from mrfa.animation.animator import Animator
 
 
 @contextmanager
@@ -39,8 +43,11 @@ def frames_progress(output: Path) -> Iterator[Callable[[str, int, int | None], N
         yield on_progress
 
 
-def report(output: Path, frames: int, warnings: list[str]) -> None:
-    """Say what the user should know, and what was written."""
+def report(output: Path, frames: int, warnings: list[str], animator: "Animator | None" = None) -> None:
+    """Say what the user should know, what was written, and how it was computed."""
+    from mrfa.devices import precision_name
+
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{output}: {frames} frames")
+    how = "" if animator is None else f", computed in {precision_name(animator.dtype)} on {animator.device}"
+    typer.echo(f"{output}: {frames} frames{how}")

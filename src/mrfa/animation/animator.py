@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mrfa.animation.engine import CheckedEngine, Engine, TorchEngine
 from mrfa.animation.face_motion import PoseKind, Strengths, is_of_places
 from mrfa.animation.live import BestSoFar
 from mrfa.animation.motion import Transfer
@@ -20,7 +21,6 @@ from mrfa.animation.smoothing import SmoothMotion
 from mrfa.data.tensors import to_pictures
 from mrfa.devices import pick_batch_size, pick_device, pick_precision
 from mrfa.errors import InputError
-from mrfa.network.inference import for_inference, pack
 from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network, Output, Source
 from mrfa.weights import detector_fingerprint, load_model
@@ -43,12 +43,14 @@ class Animator:
         network: is put into evaluation mode, and onto the device. What is computed is a faster copy, see `for_inference`: later
             changes of the weights do not count.
         device: where to compute; None: where the network is.
-        dtype: of the convolutions, `fp32` (None), `bf16` or `fp16`, or torch's names; positions and flows are always float32.
+        dtype: of the convolutions, `fp32` (None), `bf16` or `fp16`, or torch's names; positions and flows are always float32. Or
+            `auto`: the fastest on the device, see `fastest_precision`, if its first pictures are those of float32.
         compile: compile the network with `torch.compile`, which takes its time at the first pictures.
         batch_size: driving frames computed together by `animate`; None: 2 on a CPU, else 16.
 
     Attributes:
-        network, device, dtype, batch_size: as given, or as chosen.
+        network, device, batch_size: as given, or as chosen.
+        engine: computes.
         size: side of the network's pictures, in pixels.
 
     Raises:
@@ -65,17 +67,18 @@ class Animator:
         batch_size: int | None = None,
     ) -> None:
         self.device = next(network.parameters()).device if device is None else pick_device(device)
-        self.dtype = pick_precision(dtype)
         self.batch_size = pick_batch_size(batch_size, self.device)
         self.network = network.to(self.device).eval()
         self.size = network.config.image_size
-        fast = for_inference(self.network, self.dtype)
-        self._detect, self._encode, self._animate = fast.detect, fast.encode_source, fast.animate
-        if compile:
-            self._detect, self._encode = torch.compile(fast.detect), torch.compile(fast.encode_source)
-            self._animate = torch.compile(fast.animate)
-        elif self.device.type == "cpu":
-            pack(fast)
+        precision = pick_precision(dtype, self.device)
+        self.engine: Engine = TorchEngine(network, precision, compile=compile)
+        if dtype == "auto" and precision != torch.float32:
+            self.engine = CheckedEngine(self.engine, partial(TorchEngine, network, torch.float32))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the convolutions. With `auto` it may change at the first pictures, with a warning, to float32."""
+        return self.engine.dtype
 
     @classmethod
     def from_pretrained(
@@ -114,8 +117,7 @@ class Animator:
             ValueError: no pictures as above.
         """
         batch = as_batch(images, self.size, self.device)
-        with torch.inference_mode(), self._autocast():
-            return self._encode(batch)
+        return self.engine.encode(batch)
 
     def detect(self, images: Pictures | Sequence[Picture | Keypoints]) -> Keypoints:
         """Keypoints of one picture or of a batch or list of B pictures, positions `[B, K, 2]`.
@@ -128,8 +130,7 @@ class Animator:
         if isinstance(images, (list, tuple)) and any(isinstance(image, Keypoints) for image in images):
             return stack_keypoints(x.to(self.device) if isinstance(x, Keypoints) else self.detect(x) for x in images)
         batch = as_batch(cast(Pictures, images), self.size, self.device)
-        with torch.inference_mode(), self._autocast():
-            return self._detect(batch)
+        return self.engine.detect(batch)
 
     def step(
         self,
@@ -175,8 +176,7 @@ class Animator:
                 repeated = images.repeat(portraits, 1, 1, 1)
                 background = self.network.follow_background(source, repeated, _tiled(found, count))
             moved = _tiled(found if transfer is None else transfer(found), count)
-            with self._autocast():
-                return self._animate(source, moved, coarse_only=coarse_only, background=background)
+        return self.engine.animate(source, moved, coarse_only=coarse_only, background=background)
 
     def draw(self, source: Source, keypoints: Keypoints) -> Output:
         """Each of S portraits at keypoints of its own, positions `[S, K, 2]`, all at once; as `step` gives them.
@@ -188,8 +188,7 @@ class Animator:
         portraits, count = source.image.shape[0], keypoints.positions.shape[0]
         if portraits != count:
             raise ValueError(f"expected as many keypoints as portraits, got {portraits} portraits and keypoints of {count}")
-        with torch.inference_mode(), self._autocast():
-            return self._animate(source, keypoints.to(self.device))
+        return self.engine.animate(source, keypoints.to(self.device))
 
     @overload
     def animate(
@@ -309,10 +308,6 @@ class Animator:
         if transfer is None or initial != "best":
             return transfer
         return BestSoFar(transfer, partial(settings.best_start, self.network, source.keypoints))
-
-    def _autocast(self) -> torch.autocast:
-        half = self.dtype != torch.float32
-        return torch.autocast(self.device.type, dtype=self.dtype if half else None, enabled=half)
 
 
 def _check_frame(frame: Picture | Keypoints, source: Source) -> None:

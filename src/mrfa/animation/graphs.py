@@ -1,0 +1,72 @@
+"""Functions of tensors as CUDA graphs: their hundreds of small kernels are launched at once."""
+
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Generic, ParamSpec, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+# Calls outside the graph before it is recorded, in which libraries choose their kernels and set their memory aside.
+WARMUP = 2
+# Graphs of one function, each for shapes of its own; for more the function is called as it is.
+MOST = 8
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Graphed(Generic[P, R]):
+    """A function that is recorded as a graph when it is first called with tensors of some shapes, and then replayed.
+
+    Several threads may call it. Arguments and results are tensors, also in tuples and lists, and constants.
+
+    Args:
+        function: nothing in it may wait for the GPU, or depend on anything but its arguments' shapes, types and constants.
+    """
+
+    def __init__(self, function: Callable[P, R]) -> None:
+        self.function = function
+        self._graphs = dict[tuple[object, ...], _Graph]()
+        self._lock = Lock()
+
+    def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
+        leaves, tree = tree_flatten((arguments, named))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        key = tuple((leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+
+        def call(values: Sequence[Tensor]) -> R:
+            remaining = iter(values)
+            filled = [next(remaining) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+            given, keywords = tree_unflatten(filled, tree)
+            return self.function(*given, **keywords)
+
+        with self._lock:
+            if key not in self._graphs and len(self._graphs) == MOST:
+                return call(tensors)
+            if key not in self._graphs:
+                self._graphs[key] = _Graph(call, tensors)
+            return self._graphs[key].replay(tensors)
+
+
+class _Graph(Generic[R]):
+    """A recorded call."""
+
+    def __init__(self, call: Callable[[Sequence[Tensor]], R], tensors: Sequence[Tensor]) -> None:
+        self.inputs = [tensor.clone() for tensor in tensors]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARMUP):
+                call(self.inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        # Other threads may go on using the GPU.
+        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+            self.outputs = call(self.inputs)
+
+    def replay(self, tensors: Sequence[Tensor]) -> R:
+        torch._foreach_copy_(self.inputs, list(tensors))
+        self.graph.replay()
+        return tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, self.outputs)  # type: ignore[no-any-return]
