@@ -149,6 +149,17 @@ def test_only_frozen_weights_are_left_out_of_the_optimiser(tmp_path: Path, vgg_f
     assert learned == {id(p) for part in (module.network, module.discriminators) for p in part.parameters()}
 
 
+def test_discriminators_have_a_rate_of_their_own(tmp_path: Path) -> None:
+    settings = {"training.learning_rate": 1e-3, "training.objective.adversarial": {"weight": 0.1, "rate": 4.0}}
+    config = load_config("small", TINY | settings)
+    objective = Objective(config.training.objective)
+    module = TrainingModule(Network(config.network), objective, config, total_steps=10, output=tmp_path)
+    rates = {id(p): group["lr"] for group in module.configure_optimizers()["optimizer"].param_groups for p in group["params"]}
+    assert module.discriminators is not None
+    assert {rates[id(p)] for p in module.discriminators.parameters()} == {4e-3}
+    assert {rates[id(p)] for p in module.network.parameters()} == {1e-3}
+
+
 def test_resumed_schedule_is_that_of_the_configuration(tmp_path: Path) -> None:
     module = _module("voxceleb1-affine", tmp_path)
     checkpoint: dict[str, Any] = {"lr_schedulers": [{"milestones": {60: 1, 90: 1}, "last_epoch": 5}]}

@@ -28,6 +28,7 @@ class AdversarialConfig(Section):
     weight: float = Field(0.0, ge=0, description="0: no discriminator")
     feature_weight: float = Field(0.0, ge=0, description="feature matching")
     warmup_steps: int = Field(200, ge=0, description="first steps in which only the discriminator learns from it")
+    rate: float = Field(1.0, gt=0, description="learning rate of the discriminators, as a multiple of the network's")
     away_weight: float = Field(1.0, gt=0, le=1, description="importance of what lies away from the face, which itself has 1")
 
 

@@ -165,9 +165,12 @@ class TrainingModule(L.LightningModule):
             self.log("validation/keypoint_px_of_256", away, batch_size=len(pair.source), sync_dist=True)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        """Adam, its rate divided by ten at each milestone."""
-        learned = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        optimizer = Adam(learned, lr=self.config.learning_rate, betas=self.config.betas, fused=self.device.type == "cuda")
+        """Adam, its rate divided by ten at each milestone; discriminators have a rate of their own."""
+        groups: list[dict[str, Any]] = [{"params": self.network.parameters()}]
+        if self.discriminators is not None:
+            rate = self.config.learning_rate * self.config.objective.adversarial.rate
+            groups.append({"params": self.discriminators.parameters(), "lr": rate})
+        optimizer = Adam(groups, lr=self.config.learning_rate, betas=self.config.betas, fused=self.device.type == "cuda")
         scheduler = MultiStepLR(optimizer, self._milestones(), gamma=0.1)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
