@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,8 @@ SETTINGS = TINY | {
 
 @pytest.fixture(scope="module", autouse=True)
 def _imports_once() -> None:
-    """The processes are forks of one that has imported all that they need."""
+    """The processes are forks of one that has imported all that they need; what waits for a dead one is ended soon."""
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "1"  # of torch 2.13 on
     multiprocessing.set_forkserver_preload(["mrfa.training.run", "test_processes"])
 
 
@@ -50,6 +52,8 @@ def _train(folder: Path, fault: str, **options: Any) -> str:
         drawn.append(index)
         if fault == "crash" and rank == 1 and index > 1:
             raise RuntimeError("this process crashes")
+        if fault == "killed" and rank == 1 and index > 3 and not Processes.restarted():
+            os.kill(os.getpid(), signal.SIGKILL)
         return draw(self, index)
 
     PairDraw.__call__ = record  # type: ignore[method-assign]
@@ -100,6 +104,10 @@ def _train(folder: Path, fault: str, **options: Any) -> str:
 
 def _launch(folder: Path, fault: str = "", **options: Any) -> str:
     return launch(2, partial(_train, folder, fault, **options))
+
+
+def _train_in_steps(folder: Path, clips: Path) -> str:
+    return _train(folder, "killed", data=clips, checkpoint_every=1)
 
 
 def _checkpoint(folder: Path) -> dict[str, Any]:
@@ -167,6 +175,18 @@ def test_a_process_that_crashes_ends_all(clips: Path, tmp_path: Path) -> None:
         time.monotonic() - start < SLOWEST_STEP.total_seconds() / 4
         and not (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
     )
+
+
+def test_a_killed_process_is_started_again_and_all_go_on(clips: Path, tmp_path: Path) -> None:
+    """As `torchrun --max-restarts=1` does."""
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    where = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost", "start_method": "forkserver"}
+    settings = LaunchConfig(1, 1, 2, run_id="restart", max_restarts=1, monitor_interval=0.1, **where)
+    elastic_launch(settings, _train_in_steps)(tmp_path, clips)
+    assert _checkpoint(tmp_path)["global_step"] == 3
+    drawn, seeds = json.loads((tmp_path / "drawn-0.json").read_text())
+    assert sorted(drawn)[0] > 0 and 1 <= len(seeds) < 3
 
 
 def test_errors_of_input_come_back_as_such(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ LONGEST_WAIT = timedelta(days=10)
 # Compilation included.
 SLOWEST_STEP = timedelta(minutes=30)
 
+_RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+
 
 @dataclass(frozen=True)
 class Processes:
@@ -45,6 +47,11 @@ class Processes:
 
         return dist.is_available() and dist.is_torchelastic_launched()
 
+    @staticmethod
+    def restarted() -> bool:
+        """Whether this run was started again after a process or a machine had failed, by torchrun or SLURM."""
+        return any(os.environ.get(name, "0") != "0" for name in (_RESTARTS, "SLURM_RESTART_COUNT"))
+
     @classmethod
     def join(cls) -> "Processes":
         """Connect with the other processes that torchrun or `launch` started, each on a device of its own; else be alone.
@@ -64,7 +71,11 @@ class Processes:
                 raise InputError(f"{processes.local_count} processes need as many devices, but this machine has {devices}")
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=SLOWEST_STEP)
+            store, rank, count = next(dist.rendezvous("env://"))
+            # What processes told each other before a restart may still be there, and is no longer true.
+            store = dist.PrefixStore(os.environ.get(_RESTARTS, "0"), store)
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=SLOWEST_STEP)
         return processes
 
     def share(self, items: Sequence[T]) -> list[T]:
