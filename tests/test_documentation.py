@@ -40,6 +40,7 @@ OTHERS = (
     "pip install ",
     "python3 -m venv ",
     "mrfa demo",
+    "mrfa serve",
     "mrfa batch jobs.csv --ray",
     "python -m benchmarks.",
     "mkdocs ",

@@ -20,6 +20,7 @@ from mrfa.cli_live import live
 from mrfa.cli_motion import motion
 from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption, with_settings
 from mrfa.cli_progress import frames_progress, report
+from mrfa.cli_serve import serve
 from mrfa.cli_stop import Stopped, keeps, stoppable
 from mrfa.errors import InputError
 
@@ -120,6 +121,7 @@ app.add_typer(motion, name="motion")
 app.command()(evaluate)
 app.command()(table)
 app.command()(live)
+app.command()(serve)
 
 
 @app.command()

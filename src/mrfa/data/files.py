@@ -135,6 +135,18 @@ def alone(path: Path, work: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def private_folder(name: str) -> Iterator[Path]:
+    """A folder of this process's own among the system's temporary files, which no other user may look into; deleted at the end.
+
+    What processes of this user that were killed left under the same name is deleted first.
+    """
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    with _claimed(Path(tempfile.gettempdir()).resolve() / f"{name}-{user}", folder=True) as folder:
+        folder.chmod(0o700)
+        yield folder
+
+
 def _is_same_file(one: Path, other: Path) -> bool:
     try:
         return one.samefile(other)

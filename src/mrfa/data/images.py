@@ -1,6 +1,8 @@
 """Still pictures as uint8 RGB arrays."""
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -57,15 +59,32 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         InputError: no such file, or it is not a complete picture of a known format.
     """
+    with _opened(path) as picture:
+        picture.load()
+        ratio = _aspect(picture.info)
+        upright = _upright(picture)
+        turned = upright.size != picture.size
+        return np.array(_with_square_pixels(_to_rgb(upright), 1 / ratio if turned else ratio))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Width and height of a picture in its own pixels, by its header alone.
+
+    Raises:
+        InputError: no such file, or it is no picture of a known format.
+    """
+    with _opened(path) as picture:
+        return picture.size
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Image.Image]:
+    """A picture of which no more than the header is read; errors of reading it are those of input, here and in the context."""
     path = Path(path)
     check_readable(path, "picture")
     try:
         with Image.open(path) as picture:
-            picture.load()
-            ratio = _aspect(picture.info)
-            upright = _upright(picture)
-            turned = upright.size != picture.size
-            return np.array(_with_square_pixels(_to_rgb(upright), 1 / ratio if turned else ratio))
+            yield picture
     except Image.UnidentifiedImageError:
         raise InputError(f"cannot read {path}: not a picture of a known format (use PNG, JPEG or WebP)") from None
     except _BROKEN as error:

@@ -73,9 +73,13 @@ def choose_face(image: np.ndarray, choice: FaceChoice, name: str | Path) -> Face
     return min(faces, key=lambda face: _distance(face, choice))
 
 
-def no_face(name: str | Path, option: str = "--crop") -> InputError:
+class NoFaceError(InputError):
+    """A picture or video shows no face."""
+
+
+def no_face(name: str | Path, option: str = "--crop") -> NoFaceError:
     """The error that a picture or video shows no face; the option is the one that would help."""
-    return InputError(f"no face found in {name}: give one that shows a face, or use {option} none or x,y,w,h")
+    return NoFaceError(f"no face found in {name}: give one that shows a face, or use {option} none or x,y,w,h")
 
 
 def draw_faces(image: np.ndarray, faces: list[Face]) -> np.ndarray:
