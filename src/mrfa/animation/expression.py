@@ -77,18 +77,19 @@ def _gain(count: int, device: torch.device) -> Tensor:
     return (between @ torch.linalg.inv(between + within / independent)).to(device)
 
 
-def take_apart(positions: Tensor, shape: Tensor | None = None) -> Frames:
+def take_apart(positions: Tensor, shape: Tensor | None = None, nearby: Tensor | None = None) -> Frames:
     """Pose, shape and expression of frames of one person.
 
     Args:
         positions: `[B, G, 2]`, float64, in the units of a square picture.
         shape: the person's, `[G, 2]`, or of each frame `[B, G, 2]`; None: found of these frames.
+        nearby: of the pose, see `fit_pose`.
     """
     if shape is None:
         frames = take_people_apart(positions[None])
         return frames._replace(shape=frames.shape[0])
     depths = face_statistics(positions.device).mean[:, 2:]
-    pose = fit_pose(positions, torch.cat([shape, depths.expand(*shape.shape[:-1], 1)], -1))
+    pose = fit_pose(positions, torch.cat([shape, depths.expand(*shape.shape[:-1], 1)], -1), nearby)
     return Frames(pose, seen_from_front(positions, pose, depths[:, 0]), shape)
 
 
@@ -96,9 +97,10 @@ def take_people_apart(positions: Tensor) -> Frames:
     """The same for frames of several people at once, n of each of them: `[P, n, G, 2]` to P x n frames, person by person."""
     people, count = positions.shape[:2]
     flat = positions.flatten(0, 1)
-    shape = face_statistics(positions.device).mean[:, :2]
+    shape, rotation = face_statistics(positions.device).mean[:, :2], None
     for _ in range(_ROUNDS):
-        frames = take_apart(flat, shape)
+        frames = take_apart(flat, shape, rotation)
+        rotation = frames.pose.rotation
         shapes = likely_shape(frames.front.unflatten(0, (people, count)).mean(1), count)
         shape = shapes[:, None].expand(-1, count, -1, -1).flatten(0, 1)
     return frames._replace(shape=shape)

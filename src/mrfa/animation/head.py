@@ -38,7 +38,7 @@ _HOLD = {
     "forehead": 0.7,
     "iris": 0.0,
 }
-_STEPS = 10
+_STEPS, _STEPS_NEARBY = 10, 3
 _SMALLEST = 1e-6
 _LONGEST_STEP = 0.4  # radians an axis
 
@@ -100,22 +100,24 @@ def pose_weights(device: torch.device | str = "cpu") -> Tensor:
     return held / held.sum()
 
 
-def fit_pose(positions: Tensor, face: Tensor) -> HeadPose:
+def fit_pose(positions: Tensor, face: Tensor, nearby: Tensor | None = None) -> HeadPose:
     """The pose in which a face in space comes nearest to places in a picture.
 
-    Minimises `sum_k w_k |p_k - s (R x_k)_xy - t|^2` by Gauss-Newton steps on the rotation, beginning at the frontal pose: `s`
+    Minimises `sum_k w_k |p_k - s (R x_k)_xy - t|^2` by Gauss-Newton steps on the rotation, beginning at a pose nearby: `s`
     and `t` have their best values for each rotation in closed form, and a step `d` turns `R` to `exp([d]) R`, where
     `(exp([d]) R x)_xy` changes by `(d_y Y_z - d_z Y_y, d_z Y_x - d_x Y_z)` for `Y = R x`. Nothing waits for the device.
 
     Args:
         positions: `[B, G, 2]`, float64.
         face: `[G, 3]` or `[B, G, 3]`, in the head's frame.
+        nearby: rotations `[B, 3, 3]` that are nearly right, where they are known: then few steps will do; None: frontal poses.
     """
     count = positions.shape[0]
     weights = pose_weights(positions.device).to(positions)
     face = face.expand(count, -1, 3)
-    rotation = torch.eye(3, dtype=positions.dtype, device=positions.device).expand(count, 3, 3)
-    for _ in range(_STEPS):
+    frontal = torch.eye(3, dtype=positions.dtype, device=positions.device).expand(count, 3, 3)
+    rotation = frontal if nearby is None else nearby
+    for _ in range(_STEPS if nearby is None else _STEPS_NEARBY):
         turned, scale, _, left = _placed(positions, face, rotation, weights)
         x, y, z = turned.unbind(-1)
         none = torch.zeros_like(x)

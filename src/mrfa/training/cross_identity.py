@@ -53,19 +53,19 @@ def drive_by_next(network: Network, pair: Pair, output: Output, count: int) -> C
         output: of the network for it.
         count: n.
     """
-    source = _detached(output.source_keypoints, count)
-    start, driving = (_detached(keypoints, count, after=1) for keypoints in (output.source_keypoints, output.driving_keypoints))
-    found = _found(network, pair, output)
-    known = (found & found.roll(-1))[:count]
-    moved = transfer_pairs(network, source, start, driving)
-    assert source.affine is not None and moved.affine is not None
+    order = torch.arange(count + 1, device=pair.source.device) % len(pair.source)
+    source, driving = (_detached(keypoints, order) for keypoints in (output.source_keypoints, output.driving_keypoints))
+    found = _found(network, pair, output)[order]
+    known = found[:-1] & found[1:]
+    own, moved = source.part(slice(count)), transfer_to_next(network, source, driving)
+    assert own.affine is not None and moved.affine is not None
     given = Keypoints(
-        torch.where(known[:, None, None], moved.positions, source.positions),
-        torch.where(known[:, None, None, None], moved.affine, source.affine),
+        torch.where(known[:, None, None], moved.positions, own.positions),
+        torch.where(known[:, None, None, None], moved.affine, own.affine),
     )
     portrait = pair.source[:count]
-    image = network.animate(network.encode_source(portrait, source), given).image
-    return Crossed(image, portrait, given.positions[:, :GROUPS], source.positions[:, :GROUPS], known)
+    image = network.animate(network.encode_source(portrait, own), given).image
+    return Crossed(image, portrait, given.positions[:, :GROUPS], own.positions[:, :GROUPS], known)
 
 
 def _found(network: Network, pair: Pair, output: Output) -> Tensor:
@@ -77,25 +77,28 @@ def _found(network: Network, pair: Pair, output: Output) -> Tensor:
     return found
 
 
-def _detached(keypoints: Keypoints, count: int, after: int = 0) -> Keypoints:
-    """Those of `count` pictures, held still, from one that lies so far behind the first on, the first ones following the last."""
+def _detached(keypoints: Keypoints, order: Tensor) -> Keypoints:
     assert keypoints.affine is not None
-    positions, affine = (values.detach().roll(-after, 0)[:count] for values in (keypoints.positions, keypoints.affine))
-    return Keypoints(positions, affine)
+    return Keypoints(keypoints.positions.detach()[order], keypoints.affine.detach()[order])
 
 
 @torch.no_grad()
-def transfer_pairs(network: Network, source: Keypoints, initial: Keypoints, driving: Keypoints) -> Keypoints:
-    """Keypoints of B portraits, each moved by a driver of its own whose shape is found of two frames; all `[B, K, 2]`."""
+def transfer_to_next(network: Network, source: Keypoints, driving: Keypoints) -> Keypoints:
+    """Keypoints of P portraits, the sources of P + 1 pairs `[P + 1, K, 2]` but the last, each driven by the pair after it.
+
+    A person's shape is found of both pictures; in use that of a portrait is known of one.
+    """
     side = network.config.image_size
-
-    def apart(*frames: Keypoints) -> list[Face]:
-        """The frames of each of B people, taken apart by what all of them show of that person."""
-        positions = torch.stack([frame.positions[:, :GROUPS].double() for frame in frames], 1)
-        places = network.conventions.to_half_pixel(positions, (side, side))
-        parts = take_apart(places.flatten(0, 1), take_people_apart(places).shape)
-        return [Face(frame, parts.part(slice(number, None, len(frames)))) for number, frame in enumerate(frames)]
-
     with full_precision(source.positions):
-        (portrait,), (first, last) = apart(source), apart(initial, driving)
-        return transferred(network, portrait, first, last)[0]
+        positions = torch.stack([source.positions[:, :GROUPS], driving.positions[:, :GROUPS]], 1).double()
+        places = network.conventions.to_half_pixel(positions, (side, side))
+        people = take_people_apart(places)
+        frames = take_apart(places.flatten(0, 1), people.shape, people.pose.rotation)
+        sources, drivers = frames.part(slice(0, None, 2)), frames.part(slice(1, None, 2))
+        portraits, after = slice(None, -1), slice(1, None)
+        return transferred(
+            network,
+            Face(source.part(portraits), sources.part(portraits)),
+            Face(source.part(after), sources.part(after)),
+            Face(driving.part(after), drivers.part(after)),
+        )[0]
