@@ -39,19 +39,20 @@ def test_any_error_of_a_clip_is_its_own(tmp_path: Path, monkeypatch: pytest.Monk
         raise cv2.error("no memory")
 
     monkeypatch.setattr(prepared_module, "read_clip", fail)
-    problem = prepared_module._prepare(Clip(tmp_path / "a.mp4", "a"), tmp_path / "a.safetensors", 64, False)
+    job = prepared_module._Job(Clip(tmp_path / "a.mp4", "a"), tmp_path / "a.safetensors", 64, False)
+    problem = prepared_module._prepare(job)
     assert problem == "error: no memory"
 
 
-def _die_at_one(clip: Clip, target: Path, size: int, landmarks: bool) -> str | None:
-    if clip.identity == "killer":
+def _die_at_one(job: prepared_module._Job) -> str:
+    if job.clip.identity == "killer":
         os._exit(11)
     return "read"
 
 
 def test_a_process_that_dies_takes_one_clip_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared_module, "_prepare", _die_at_one)
-    jobs = [(Clip(tmp_path, name), tmp_path, 64, False) for name in ("a", "killer", "b", "c")]
+    jobs = [prepared_module._Job(Clip(tmp_path, name), tmp_path, 64, False) for name in ("a", "killer", "b", "c")]
     told: list[tuple[int, int]] = []
     problems = prepared_module._prepare_all(jobs, 1, lambda done, total: told.append((done, total)))
     assert {clip.identity: what for clip, what in problems} == {

@@ -19,6 +19,7 @@ from mrfa.cli_figures import figure
 from mrfa.cli_live import live
 from mrfa.cli_motion import motion
 from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption, with_settings
+from mrfa.cli_prepare import prepare
 from mrfa.cli_progress import frames_progress, report
 from mrfa.cli_serve import serve
 from mrfa.cli_stop import Stopped, keeps, stoppable
@@ -118,6 +119,7 @@ def pack(
 
 app.add_typer(figure, name="figure")
 app.add_typer(motion, name="motion")
+app.add_typer(prepare, name="prepare")
 app.command()(evaluate)
 app.command()(table)
 app.command()(live)

@@ -8,14 +8,19 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
+from multiprocessing import active_children, get_context
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from mrfa.errors import InputError
 
+J = TypeVar("J")
 T = TypeVar("T")
 
 # One process may prepare clips for hours while others wait for it; each of them notices at once when another one ends.
@@ -109,6 +114,53 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def run_apart(function: Callable[[J], T], jobs: Sequence[J], workers: int, report: Callable[[J, T | None], None]) -> None:
+    """Call a function once for each job, in other processes.
+
+    Each worker is a pool of one process, so that a process that dies takes one job with it, of which nothing comes, and no other.
+    When this process is stopped, they are ended.
+
+    Args:
+        function: importable by name.
+        jobs: can be pickled.
+        workers: processes at a time.
+        report: called here with each job and what came of it, in the order in which they end; None where the process died.
+    """
+    pools: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+
+    def isolated(job: J) -> T | None:
+        pool = pools.get()
+        try:
+            return pool.submit(function, job).result()
+        except BrokenProcessPool:
+            pool.shutdown()
+            pool = _new_pool()
+            return None
+        finally:
+            pools.put(pool)
+
+    others = set(active_children())
+    workers = min(workers, len(jobs))
+    for _ in range(workers):
+        pools.put(_new_pool())
+    with ThreadPoolExecutor(max(1, workers)) as threads:
+        try:
+            running = {threads.submit(isolated, job): job for job in jobs}
+            for future in as_completed(running):
+                report(running[future], future.result())
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            for child in set(active_children()) - others:
+                child.terminate()
+            raise
+    for _ in range(workers):
+        pools.get().shutdown()
+
+
+def _new_pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
 @cache

@@ -8,11 +8,8 @@ Its name is made from the clip's and from all that decides its content, the vers
 import hashlib
 import os
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from itertools import count
 from pathlib import Path
-from queue import SimpleQueue
 from typing import NamedTuple
 
 import cv2
@@ -24,7 +21,7 @@ from mrfa.data.clips import Clip, list_clips, read_clip, read_still
 from mrfa.data.files import replacing
 from mrfa.data.guidance import GROUPS, annotate_clip
 from mrfa.errors import InputError
-from mrfa.processes import ALONE, Processes
+from mrfa.processes import ALONE, Processes, run_apart
 
 FORMAT = 2  # 1: landmark groups were normalised over pixel centres
 JPEG_QUALITY = 95
@@ -97,7 +94,7 @@ def prepare_clips(
     cache.mkdir(parents=True, exist_ok=True)
     targets = {clip: cache / _cache_name(clip, size, landmarks) for clip in clips}
     missing = [clip for clip in processes.share(clips) if count_frames(targets[clip]) is None]
-    jobs = [(clip, targets[clip], size, landmarks) for clip in missing]
+    jobs = [_Job(clip, targets[clip], size, landmarks) for clip in missing]
     problems = dict(processes.gather(_prepare_all(jobs, max(1, (os.cpu_count() or 1) // processes.local_count), progress)))
     prepared = {clip: describe_prepared(targets[clip], clip.name(root), clip.identity) for clip in clips if clip not in problems}
     usable = [found for clip, found in prepared.items() if found.frames > 1 or clip.still]
@@ -173,57 +170,39 @@ def _cache_name(clip: Clip, size: int, landmarks: bool) -> str:
     return f"{clip.path.stem}-{key}.safetensors"
 
 
-Job = tuple[Clip, Path, int, bool]
+class _Job(NamedTuple):
+    """A clip to prepare, and how."""
+
+    clip: Clip
+    target: Path
+    size: int
+    landmarks: bool
 
 
-def _prepare_all(jobs: list[Job], workers: int, progress: ProgressFunction | None) -> list[tuple[Clip, str]]:
-    """Write prepared clips; those that could not be, with the reason.
+def _prepare_all(jobs: list[_Job], workers: int, progress: ProgressFunction | None) -> list[tuple[Clip, str]]:
+    """Write prepared clips; those that could not be, with the reason."""
+    problems: list[tuple[Clip, str]] = []
+    ended = count(1)
 
-    Each worker is a pool of one process, so that a process that dies takes one clip with it and no other.
-    """
-    pools: SimpleQueue[ProcessPoolExecutor] = SimpleQueue()
+    def note(job: _Job, problem: str | None) -> None:
+        if problem is None or problem:
+            problems.append((job.clip, problem or "the process that read it died"))
+        if progress:
+            progress(next(ended), len(jobs))
 
-    def isolated(job: Job) -> str | None:
-        pool = pools.get()
-        try:
-            return pool.submit(_prepare, *job).result()
-        except BrokenProcessPool:
-            pool.shutdown()
-            pool = _new_pool()
-            return "the process that read it died"
-        finally:
-            pools.put(pool)
-
-    problems = []
-    workers = min(workers, len(jobs))
-    for _ in range(workers):
-        pools.put(_new_pool())
-    with ThreadPoolExecutor(max(1, workers)) as threads:
-        running = {threads.submit(isolated, job): job[0] for job in jobs}
-        for done, future in enumerate(as_completed(running), start=1):
-            problem = future.result()
-            if problem:
-                problems.append((running[future], problem))
-            if progress:
-                progress(done, len(jobs))
-    for _ in range(workers):
-        pools.get().shutdown()
+    run_apart(_prepare, jobs, workers, note)
     return problems
 
 
-def _new_pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-
-
-def _prepare(clip: Clip, target: Path, size: int, landmarks: bool) -> str | None:
+def _prepare(job: _Job) -> str:
     """Write one prepared clip; what went wrong is returned, so that one bad clip does not end the job."""
     try:
-        frames = (read_still if clip.still else read_clip)(clip.path, size)
-        groups, found = annotate_clip(frames) if landmarks else (None, None)
-        write_prepared(target, frames, groups, found)
+        frames = (read_still if job.clip.still else read_clip)(job.clip.path, job.size)
+        groups, found = annotate_clip(frames) if job.landmarks else (None, None)
+        write_prepared(job.target, frames, groups, found)
     except Exception as error:  # whatever a decoder or a detector makes of a bad clip
         return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    return None
+    return ""
 
 
 def _encode(image: np.ndarray) -> np.ndarray:

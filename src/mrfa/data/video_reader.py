@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,10 @@ _ATTACHED_PICTURE = 1 << 10  # the disposition bit of cover art
 # Containers whose header tells the true duration, so that a file that ends earlier was cut short.
 _TIMED_CONTAINERS = {"matroska", "webm", "avi", "flv"}
 _TIMED_TOLERANCE = 0.5  # seconds
+_INDEXED_CONTAINERS = {"mp4", "matroska", "webm"}
+# By how many seconds a file is entered before the span that is asked for: the index is by the order in which frames are stored,
+# not by that in which they are shown.
+ENTRY_MARGIN = 1
 # What FFmpeg may take a file for: all that holds its pictures itself. These name other files or addresses, which whoever made
 # the file chooses and not the user; image2 takes the file's own name for a pattern.
 _PLAYLISTS = {"concat", "dash", "hls", "image2", "imf", "lavfi", "rtp", "rtsp", "sdp", "smoothstreaming", "webm_dash_manifest"}
@@ -91,18 +96,41 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         """Decode the file from its beginning; ends early, with `truncated` set, where the file is damaged."""
         self.truncated = None
-        last: int | None = None
         with open_input(self.path) as container:
-            for frame in self._decode(container, self._video_stream(container)):
-                # Files without time stamps are shown at their rate, and repeated ones are set apart by one tick:
-                # a video with two frames at one time cannot be written.
-                pts = None if frame.pts is None else frame.pts - self._start
-                if pts is None:
-                    pts = 0 if last is None else last + (frame.duration or self._frame_ticks())
-                if last is not None and pts <= last:
-                    pts = last + 1
-                last = pts
+            for frame, pts in self._stamped(container):
                 yield Frame(self._upright(frame), pts, frame.duration or None)
+
+    def span(self, begin: Fraction, end: Fraction) -> Iterator[Frame]:
+        """The frames that are shown from `begin` on and before `end`, in seconds of `Frame.pts`; as iterating would give them.
+
+        Decoding starts near `begin` in containers that have an index and time stamps, so that a part of a long file is read fast.
+        """
+        with open_input(self.path) as container:
+            entry = begin - ENTRY_MARGIN
+            if entry > 0 and set(container.format.name.split(",")) & _INDEXED_CONTAINERS:
+                # Where it cannot be entered there, it is read from its beginning.
+                with suppress(*AV_ERRORS):
+                    container.seek(self._start + int(entry / self.time_base), stream=self._video_stream(container))
+            for frame, pts in self._stamped(container):
+                shown = pts * self.time_base
+                if shown >= end:
+                    break
+                if shown >= begin:
+                    yield Frame(self._upright(frame), pts, frame.duration or None)
+
+    def _stamped(self, container: InputContainer) -> Iterator[tuple[av.VideoFrame, int]]:
+        """Decoded frames and when they are shown, strictly increasing."""
+        last: int | None = None
+        for frame in self._decode(container, self._video_stream(container)):
+            # Files without time stamps are shown at their rate, and repeated ones are set apart by one tick:
+            # a video with two frames at one time cannot be written.
+            pts = None if frame.pts is None else frame.pts - self._start
+            if pts is None:
+                pts = 0 if last is None else last + (frame.duration or self._frame_ticks())
+            if last is not None and pts <= last:
+                pts = last + 1
+            last = pts
+            yield frame, pts
 
     def _frame_ticks(self) -> int:
         return max(1, round(1 / ((self.average_rate or PICTURE_RATE) * self.time_base)))
