@@ -93,8 +93,8 @@ def test_graphs_compute_what_the_network_does(network: Network) -> None:
     network = network.cuda()
     plain, graphs = (TorchEngine(network, torch.float32, graphs=graphs) for graphs in (False, True))
     source, driving = torch.rand(1, 3, 64, 64).cuda(), torch.rand(MOST + 2, 3, 64, 64).cuda()
-    for count in (1, *range(1, MOST + 3)):
+    for count in (*range(1, MOST + 3), 1, 2):
         keypoints = plain.detect(driving[:count])
         one, other = (engine.animate(engine.encode(source), keypoints) for engine in (plain, graphs))
         torch.testing.assert_close(one, other)
-    assert isinstance(graphs._animate, Graphed) and len(graphs._animate._graphs) == MOST
+    assert isinstance(graphs._animate, Graphed) and list(graphs._animate._graphs.values()).count(None) == MOST - 2

@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 class Graphed(Generic[P, R]):
-    """A function that is recorded as a graph when it is first called with tensors of some shapes, and then replayed.
+    """A function that is recorded as a graph when it is called with tensors of some shapes again, and then replayed.
 
     Several threads may call it. Arguments and results are tensors, also in tuples and lists, and constants.
 
@@ -28,7 +28,7 @@ class Graphed(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R]) -> None:
         self.function = function
-        self._graphs = dict[tuple[object, ...], _Graph]()
+        self._graphs = dict[tuple[object, ...], _Graph | None]()
         self._lock = Lock()
 
     def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
@@ -43,11 +43,14 @@ class Graphed(Generic[P, R]):
             return self.function(*given, **keywords)
 
         with self._lock:
-            if key not in self._graphs and len(self._graphs) == MOST:
-                return call(tensors)
             if key not in self._graphs:
-                self._graphs[key] = _Graph(call, tensors)
-            return self._graphs[key].replay(tensors)
+                # The last frames of a video come once.
+                if len(self._graphs) < MOST:
+                    self._graphs[key] = None
+                return call(tensors)
+            graph = self._graphs[key] or _Graph(call, tensors)
+            self._graphs[key] = graph
+            return graph.replay(tensors)
 
 
 class _Graph(Generic[R]):
@@ -55,16 +58,21 @@ class _Graph(Generic[R]):
 
     def __init__(self, call: Callable[[Sequence[Tensor]], R], tensors: Sequence[Tensor]) -> None:
         self.inputs = [tensor.clone() for tensor in tensors]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(WARMUP):
-                call(self.inputs)
-        torch.cuda.current_stream().wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        # Other threads may go on using the GPU.
-        with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.outputs = call(self.inputs)
+        chooses = torch.backends.cudnn.benchmark
+        torch.backends.cudnn.benchmark = True
+        try:
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                for _ in range(WARMUP):
+                    call(self.inputs)
+            torch.cuda.current_stream().wait_stream(stream)
+            # Other threads may go on using the GPU.
+            with torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
+                self.outputs = call(self.inputs)
+        finally:
+            torch.backends.cudnn.benchmark = chooses
 
     def replay(self, tensors: Sequence[Tensor]) -> R:
         torch._foreach_copy_(self.inputs, list(tensors))
