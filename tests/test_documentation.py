@@ -40,6 +40,7 @@ OTHERS = (
     "pip install ",
     "python3 -m venv ",
     "mrfa demo",
+    "mrfa prepare ",
     "mrfa serve",
     "mrfa batch jobs.csv --ray",
     "python -m benchmarks.",
