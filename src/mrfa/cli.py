@@ -15,6 +15,7 @@ import typer
 from mrfa.animation.options import Options
 from mrfa.cli_batch import batch
 from mrfa.cli_evaluate import evaluate, table
+from mrfa.cli_export import export
 from mrfa.cli_figures import figure
 from mrfa.cli_live import live
 from mrfa.cli_motion import motion
@@ -124,6 +125,7 @@ app.command()(evaluate)
 app.command()(table)
 app.command()(live)
 app.command()(serve)
+app.command()(export)
 
 
 @app.command()

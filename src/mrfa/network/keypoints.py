@@ -99,7 +99,7 @@ class Detector(nn.Module):
         """Backward flow of the background, `[B, h, w, 2]`, by its affine map or, where that is None, of no motion."""
         if background is not None:
             return background_flow(background, size, self.conventions)
-        return self.conventions.grid(size[0], size[1], driving.positions).expand(len(driving.positions), -1, -1, -1)
+        return self.conventions.grid(size[0], size[1], driving.positions).expand(driving.positions.shape[0], -1, -1, -1)
 
 
 def affine_part_flows(source: Keypoints, driving: Keypoints, size: Sequence[int], conventions: Conventions) -> Tensor:

@@ -72,7 +72,37 @@ def solve_thin_plate(control: Tensor, target: Tensor, regularisation: float = 0.
         )
         system = system + regularisation * torch.eye(system.shape[-1], device=system.device)
         values = torch.cat([target, target.new_zeros(*target.shape[:-2], 3, 2)], dim=-2)
-        return torch.linalg.solve(system, values)
+        # Other runtimes have no solver.
+        exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
+        return eliminate(system, values) if exported else torch.linalg.solve(system, values)
+
+
+def eliminate(system: Tensor, values: Tensor) -> Tensor:
+    """Solution of linear systems by Gauss-Jordan elimination with pivots, of products and maxima alone.
+
+    Args:
+        system: `[..., n, n]`.
+        values: `[..., n, m]`.
+
+    Returns:
+        `[..., n, m]`.
+    """
+    size = system.shape[-1]
+    rows = torch.cat([system, values], dim=-1)
+    free = torch.ones_like(rows[..., 0])
+    pivots = []
+    for column in range(size):
+        # Of the rows that were no pivot yet, the one with the largest value; as a mask it needs no exchange of rows.
+        largest = torch.argmax(rows[..., column].abs() * free - (1 - free), dim=-1, keepdim=True)
+        chosen = (torch.arange(size, device=rows.device) == largest).to(rows.dtype)
+        pivot = (chosen[..., None] * rows).sum(-2, keepdim=True)
+        pivot = pivot / pivot[..., column : column + 1]
+        # Of the pivot's own row what is left is the pivot.
+        rows = rows - (rows[..., column] - chosen)[..., None] * pivot
+        free = free * (1 - chosen)
+        pivots.append(chosen)
+    # Row i of the solution is that of the i-th pivot.
+    return torch.stack(pivots, dim=-2) @ rows[..., size:]
 
 
 def evaluate_thin_plate(coefficients: Tensor, control: Tensor, positions: Tensor) -> Tensor:

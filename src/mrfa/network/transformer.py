@@ -46,7 +46,7 @@ class TransformerDetector(Detector):
         rows, columns = features.shape[2] // self.patch, features.shape[3] // self.patch
         code = sine_code(rows, columns, self.patch_embedding.out_features, features)
         images = self.patch_embedding(patches(features, self.patch))
-        motion = self.motion_tokens.expand(len(image), -1, -1)
+        motion = self.motion_tokens.expand(image.shape[0], -1, -1)
         for layer in self.layers:
             # The code is added anew before every layer and stays in the residual stream.
             tokens = layer(torch.cat([motion, images + code], dim=1))
