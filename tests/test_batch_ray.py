@@ -17,9 +17,12 @@ from conftest import write_clip
 from test_batch import HEADER, model, states  # noqa: F401 -- a fixture
 from typer.testing import CliRunner
 
+from mrfa.batch.jobs import Job
+from mrfa.batch.workers import work_on_ray
 from mrfa.cli import app
 from mrfa.data.images import write_image
 from mrfa.data.video import VideoReader
+from mrfa.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -79,3 +82,9 @@ def test_a_worker_that_dies_loses_no_job(model: Path, cluster: Any, tmp_path: Pa
     assert states(path) == ["done"] * 10 + ["failed"]
     assert writes == {f"{number}.mp4": 1 for number in range(10)}
     assert all(len(list(VideoReader(tmp_path / name))) == 8 for name in writes)
+
+
+def test_an_address_without_a_cluster(tmp_path: Path) -> None:
+    job = Job(source=tmp_path / "a.png", driving=tmp_path / "b.mp4", output=tmp_path / "c.mp4")
+    with pytest.raises(InputError, match=r"there is no Ray cluster at 127.0.0.1:1: .*refused"):
+        next(work_on_ray([job], "127.0.0.1:1"))

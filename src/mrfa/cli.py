@@ -24,6 +24,7 @@ from mrfa.cli_prepare import prepare
 from mrfa.cli_progress import frames_progress, report
 from mrfa.cli_serve import serve
 from mrfa.cli_stop import Stopped, keeps, stoppable
+from mrfa.cli_verify import verify
 from mrfa.errors import InputError
 
 app = typer.Typer(
@@ -151,6 +152,7 @@ def animate(
 
 
 app.command()(batch)
+app.command()(verify)
 
 
 @app.command()

@@ -48,13 +48,14 @@ def figure_reconstruction(
     """Clips driven by themselves, a method a column (Figure 4)."""
     _check_output(output)
     from mrfa.data.images import write_image
+    from mrfa.data.origin import Origin
     from mrfa.evaluation.figures.examples import reconstruction_examples
     from mrfa.evaluation.figures.results import draw_results, load_columns
     from mrfa.evaluation.methods import Compute
 
     examples = reconstruction_examples(data, clip or (), rows=rows, seed=seed)
     columns = load_columns(models, Compute(device, precision, batch_size))
-    write_image(output, draw_results(examples, columns, coarse=coarse, cell=cell))
+    write_image(output, draw_results(examples, columns, coarse=coarse, cell=cell), origin=Origin.now(composite=True))
 
 
 @figure.command("cross-identity")
@@ -75,13 +76,14 @@ def figure_cross_identity(
     """Portraits driven by other people, a method a column (Figures 5 and 6)."""
     _check_output(output)
     from mrfa.data.images import write_image
+    from mrfa.data.origin import Origin
     from mrfa.evaluation.figures.examples import cross_identity_examples
     from mrfa.evaluation.figures.results import draw_results, load_columns
     from mrfa.evaluation.methods import Compute, CrossMotion
 
     examples = cross_identity_examples(data, pair or (), rows=rows, seed=seed)
     columns = load_columns(models, Compute(device, precision, batch_size), CrossMotion(motion))
-    write_image(output, draw_results(examples, columns, coarse=coarse, cell=cell))
+    write_image(output, draw_results(examples, columns, coarse=coarse, cell=cell), origin=Origin.now(composite=True))
 
 
 @figure.command("flow")
@@ -103,6 +105,7 @@ def figure_flow(
     _check_output(output)
     from mrfa.animation.animator import Animator
     from mrfa.data.images import write_image
+    from mrfa.data.origin import Origin
     from mrfa.evaluation.figures.examples import cross_identity_examples, reconstruction_examples
     from mrfa.evaluation.figures.flow import draw_flow
     from mrfa.evaluation.methods import CrossMotion
@@ -111,7 +114,7 @@ def figure_flow(
     if clip or not pair:
         examples = reconstruction_examples(data, clip or (), rows=rows, seed=seed) + examples
     animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
-    write_image(output, draw_flow(animator, examples, CrossMotion(motion), cell=cell))
+    write_image(output, draw_flow(animator, examples, CrossMotion(motion), cell=cell), origin=Origin.now(composite=True))
 
 
 def _check_output(path: Path) -> None:

@@ -52,6 +52,7 @@ class Animator:
         network, device, batch_size: as given, or as chosen.
         engine: computes.
         size: side of the network's pictures, in pixels.
+        name: of the model's folder; None where it came from none.
 
     Raises:
         InputError: no such device or precision, or a batch size below 1.
@@ -70,6 +71,7 @@ class Animator:
         self.batch_size = pick_batch_size(batch_size, self.device)
         self.network = network.to(self.device).eval()
         self.size = network.config.image_size
+        self.name: str | None = None
         precision = pick_precision(dtype, self.device)
         self.engine: Engine = TorchEngine(network, precision, compile=compile)
         if dtype == "auto" and precision != torch.float32:
@@ -103,7 +105,9 @@ class Animator:
             InputError: no such model, device or precision, or the model's files are damaged.
         """
         network = load_model(name_or_folder, pick_device(device))
-        return cls(network, dtype=dtype, compile=compile, batch_size=batch_size)
+        animator = cls(network, dtype=dtype, compile=compile, batch_size=batch_size)
+        animator.name = Path(name_or_folder).absolute().name
+        return animator
 
     @property
     def fingerprint(self) -> str:

@@ -9,6 +9,7 @@ from mrfa.animation.crop import CropBox, crop_image, whole_picture
 from mrfa.animation.portrait import LONG_SIDE, Portrait
 
 COMPARE_HEIGHT = 512
+MARK = "AI-generated"
 
 
 class Canvas:
@@ -103,3 +104,18 @@ def side_by_side(pictures: Sequence[np.ndarray], height: int) -> np.ndarray:
             picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
         panels.append(picture)
     return np.ascontiguousarray(np.concatenate(panels, axis=1))
+
+
+def draw_mark(picture: np.ndarray) -> np.ndarray:
+    """A copy of a picture, uint8 `[H, W, 3]`, that says in its lower right corner that it is AI-generated."""
+    marked = picture.copy()
+    height, width = picture.shape[:2]
+    # Readable in any size, and never wider than the picture.
+    scale = min(max(height / 720, 0.4), width / 300)
+    thickness = max(1, round(2 * scale))
+    (across, _), below = cv2.getTextSize(MARK, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    margin = below + 2 * thickness
+    place = width - across - margin, height - below - margin
+    for colour, line in ((0, 3 * thickness), (255, thickness)):  # white on any ground, by its dark edge
+        cv2.putText(marked, MARK, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (colour,) * 3, line, cv2.LINE_AA)
+    return marked

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mrfa.animation.animator import Animator
+from mrfa.animation.composite import draw_mark
 from mrfa.animation.crop import Crop, parse_crop
 from mrfa.animation.driver import Progress, open_driver
 from mrfa.animation.face_motion import PoseKind, Strengths
@@ -19,6 +20,7 @@ from mrfa.animation.stages import in_thread
 from mrfa.animation.start import parse_start
 from mrfa.animation.template import SUFFIX
 from mrfa.data.audio import parse_audio_mode
+from mrfa.data.credentials import Credentials
 from mrfa.data.files import check_output
 from mrfa.data.origin import Origin
 from mrfa.data.video import VideoWriter
@@ -59,6 +61,8 @@ def animate_file(
     audio: str = "copy",
     on_progress: Progress | None = None,
     job: str | None = None,
+    mark: bool = False,
+    credentials: Credentials | None = None,
 ) -> JobResult:
     """Animate a portrait by a driver, and write the video with the driver's time stamps and audio.
 
@@ -85,6 +89,8 @@ def animate_file(
             can hold it, else coded anew; `transcode`: coded anew as AAC in any case; or `none`.
         on_progress: told of every frame.
         job: what the output's note of its origin shall call this job, see `mrfa.data.origin`.
+        mark: write into every picture that it is AI-generated.
+        credentials: who signs that the output is synthetic.
 
     Raises:
         InputError: something given cannot be used; nothing is written then.
@@ -98,6 +104,8 @@ def animate_file(
     chosen = parse_face(face)
     if chosen != "largest" and source_crop != "auto":
         raise InputError("a face is chosen where the source's crop is auto: give --face or --crop, not both")
+    if credentials is not None:
+        credentials.check()
     opened = open_source(source, source_crop, chosen)
     driver = open_driver(driving, driving_crop)
     animator = model if isinstance(model, Animator) else Animator.from_pretrained(model)
@@ -112,11 +120,12 @@ def animate_file(
         audio_from=scene.audio_from,
         audio=audio_mode,
         trim_audio=scene.trim_audio,
-        origin=Origin.of_animation(whole_picture=paste_back or compare, job=job),
+        origin=Origin.now(composite=paste_back or compare, model=animator.name, job=job),
+        credentials=credentials,
     )
     with written as writer, in_thread(scene.frames) as frames:
-        for done, frame in enumerate(frames, 1):
-            writer.write(*frame)
+        for done, (image, pts, duration) in enumerate(frames, 1):
+            writer.write(draw_mark(image) if mark else image, pts, duration)
             if on_progress is not None:
                 on_progress("animating", done, scene.length)
     return JobResult(done, [*scene.warnings(), *writer.warnings])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from mrfa.errors import InputError
 from mrfa.network.config import Section
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mrfa.animation.face_motion import PoseKind, Strengths
     from mrfa.animation.job import JobResult
     from mrfa.animation.settings import MotionKind
+    from mrfa.data.credentials import Credentials
 
 STRENGTH = "How much of the driver's: 0 keeps the portrait's own."
 PLACE: JsonDict = {"metavar": "auto|none|X,Y,W,H"}
@@ -62,6 +64,9 @@ class Options(Section):
     audio: str = Field(
         "copy", description="What becomes of the driver's sound.", json_schema_extra={"metavar": "copy|transcode|none"}
     )
+    mark: bool = Field(False, description="Write 'AI-generated' into every picture.")
+    certificate: Path | None = Field(None, description="Certificate (.pem) to sign with, as content credentials (C2PA).")
+    key: Path | None = Field(None, description="Private key (.pem) of the certificate.")
 
     def check(self) -> None:
         """Check what pydantic cannot, before any file is looked at.
@@ -82,6 +87,7 @@ class Options(Section):
         parse_face(self.face)
         parse_start(self.start)
         parse_audio_mode(self.audio)
+        self._credentials()
 
     def animate(
         self,
@@ -99,7 +105,7 @@ class Options(Section):
         """
         from mrfa.animation.job import animate_file
 
-        renamed = {"crop", "expression", "head", "eyes", "lips", "keep_pose"}
+        renamed = {"crop", "expression", "head", "eyes", "lips", "keep_pose", "certificate", "key"}
         values = self.model_dump(include=set(Options.model_fields) - renamed)
         return animate_file(
             source,
@@ -110,6 +116,7 @@ class Options(Section):
             strengths=self._strengths(),
             on_progress=on_progress,
             job=job,
+            credentials=self._credentials(),
             **values,
         )
 
@@ -117,3 +124,12 @@ class Options(Section):
         from mrfa.animation.face_motion import Strengths
 
         return Strengths(self.expression, 0.0 if self.keep_pose else self.head, self.eyes, self.lips)
+
+    def _credentials(self) -> "Credentials | None":
+        from mrfa.data.credentials import Credentials
+
+        if self.certificate is None and self.key is None:
+            return None
+        if self.certificate is None or self.key is None:
+            raise InputError("to sign, give both a certificate and its key")
+        return Credentials(self.certificate, self.key)

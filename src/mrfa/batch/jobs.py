@@ -136,7 +136,7 @@ def _job(path: Path, entry: _Entry) -> Job:
     values = {key: value for key, (_, value) in entry.values.items()}
     line = entry.line
     try:
-        for key in ("source", "driving", "output"):
+        for key in ("source", "driving", "output", "certificate", "key"):
             if key in values:
                 values[key] = _beside(path, values[key])
         if "model" in values and is_folder(_beside(path, values["model"])):

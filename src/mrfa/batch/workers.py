@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import socket
 import threading
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection, wait
 from typing import cast
+from urllib.parse import urlsplit
 
 import cv2
 import torch
@@ -20,6 +22,7 @@ from mrfa.extras import require
 
 # How often a job is tried whose process dies: it may have been another one's fault, such as memory that was full.
 TRIES = 2
+LONGEST_CONNECT = 10  # seconds
 # A fork of a process that has imported everything and computed nothing, where there are forks.
 START_METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
@@ -82,8 +85,11 @@ def work_on_ray(jobs: Sequence[Job], address: str) -> Iterator[tuple[int, Outcom
     import ray
 
     try:
+        place = urlsplit(address if "//" in address else f"//{address}")
+        if place.hostname and place.port:  # Ray would wait for minutes
+            socket.create_connection((place.hostname, place.port), timeout=LONGEST_CONNECT).close()
         ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"there is no Ray cluster at {address}: {' '.join(str(error).split())}") from None
     try:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0

@@ -5,17 +5,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps
+from PIL.PngImagePlugin import PngInfo
 
 from mrfa.data.files import check_readable, is_folder, replacing
 from mrfa.errors import InputError
 
+if TYPE_CHECKING:
+    from mrfa.data.origin import Origin
+
 _JPEG_SUFFIXES = {".jpg", ".jpeg"}
 # What Pillow raises for pictures that are cut short or malformed, depending on the format.
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, Image.DecompressionBombError)
 
 # Anamorphic material has pixels up to twice as wide as high; what is far beyond is a mistake of the file.
 LARGEST_ASPECT = 8
@@ -39,7 +43,7 @@ def is_picture(path: str | Path) -> bool:
     try:
         with Image.open(path) as picture:
             return picture.format != "MPEG"  # which Pillow knows and cannot read
-    except _BROKEN:
+    except BROKEN:
         return path.suffix.lower() in _PICTURE_NAMES
 
 
@@ -87,13 +91,18 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
             yield picture
     except Image.UnidentifiedImageError:
         raise InputError(f"cannot read {path}: not a picture of a known format (use PNG, JPEG or WebP)") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"cannot read the picture {path}: {reason}") from None
 
 
-def write_image(path: str | Path, array: np.ndarray) -> None:
+def write_image(path: str | Path, array: np.ndarray, *, origin: "Origin | None" = None) -> None:
     """Write uint8 RGB `[H, W, 3]` in the format that the suffix names; the file appears only when it is complete.
+
+    Args:
+        path: the file to write.
+        array: the picture.
+        origin: that it is synthetic, and what made it, for the file's metadata: in PNG, JPEG and WebP.
 
     Raises:
         InputError: the suffix names no picture format, or the folder cannot be written to.
@@ -103,7 +112,9 @@ def write_image(path: str | Path, array: np.ndarray) -> None:
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
         raise ValueError(f"expected uint8 [H, W, 3], got {array.dtype} {list(array.shape)}")
     picture_format = format_of(path)
-    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in _JPEG_SUFFIXES else {}
+    options: dict[str, Any] = {"quality": 95, "subsampling": 0} if path.suffix.lower() in _JPEG_SUFFIXES else {}
+    if origin is not None:
+        options |= _metadata(origin)
     with replacing(path) as temporary:
         try:
             Image.fromarray(np.ascontiguousarray(array)).save(temporary, format=picture_format, **options)
@@ -123,6 +134,14 @@ def format_of(path: Path) -> str:
     return picture_format
 
 
+def _metadata(origin: "Origin") -> dict[str, Any]:
+    """What Pillow is told; each format takes of it what it knows."""
+    texts = PngInfo()
+    texts.add_text("Comment", str(origin))
+    texts.add_itxt("XML:com.adobe.xmp", origin.xmp)
+    return {"comment": str(origin), "xmp": origin.xmp.encode(), "pnginfo": texts}
+
+
 def pixel_aspect(ratio: Fraction | None) -> Fraction:
     """Width of a file's pixels over their height; 1 where it is unknown, or is no ratio of any format."""
     return ratio if ratio and 1 / LARGEST_ASPECT <= ratio <= LARGEST_ASPECT else Fraction(1)
@@ -131,7 +150,7 @@ def pixel_aspect(ratio: Fraction | None) -> Fraction:
 def _upright(picture: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except (*_BROKEN, TypeError, KeyError):
+    except (*BROKEN, TypeError, KeyError):
         return picture  # a damaged EXIF block: the pixels are good, only their orientation is unknown
 
 

@@ -233,14 +233,14 @@ def open_frames(path: str | Path) -> VideoReader | PictureFolder:
     return PictureFolder(path) if is_folder(path) else VideoReader(path)
 
 
-def open_input(path: Path) -> InputContainer:
-    """Open a media file for reading; a context manager.
+def open_input(path: Path, **more: str) -> InputContainer:
+    """Open a media file for reading, with more of FFmpeg's options; a context manager.
 
     Raises:
         InputError: no such file, or no known media format.
     """
     check_readable(path, "video")
-    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
+    options = {"protocol_whitelist": "file", "format_whitelist": _FORMATS, **more}
     try:
         # An absolute path is never mistaken for a URL, and nothing in a file makes us read from the network.
         return av.open(str(path.absolute()), metadata_errors="replace", options=options)

@@ -13,6 +13,7 @@ from av.container import InputContainer, OutputContainer
 from av.packet import Packet
 
 from mrfa.data.audio import AudioMode, Sound, Track, choose_track
+from mrfa.data.credentials import Credentials
 from mrfa.data.files import is_folder, replacing
 from mrfa.data.origin import NOTE, Origin
 from mrfa.data.video_reader import AV_ERRORS, PICTURE_RATE, common_start, open_input
@@ -43,6 +44,7 @@ class VideoWriter:
         trim_audio: end the sound where the last frame ends; otherwise all of it is taken.
         crf: quality, 0 (lossless) to 51.
         origin: that it is synthetic, and what made it, for the file's metadata.
+        credentials: who signs that.
 
     Attributes:
         warnings: one line for each thing that the user should know about the sound.
@@ -64,6 +66,7 @@ class VideoWriter:
         trim_audio: bool = False,
         crf: int = 16,
         origin: Origin | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.path = Path(path)
         if self.path.suffix.lower() not in SUFFIXES:
@@ -77,7 +80,7 @@ class VideoWriter:
         self._audio_mode: AudioMode = audio
         self._trim_audio = trim_audio
         self._crf = crf
-        self._origin = origin
+        self._origin, self._credentials = origin, credentials
         self._stack = ExitStack()
         self._last_pts: int | None = None
         self._end = Fraction(0)
@@ -90,9 +93,9 @@ class VideoWriter:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             sound = self._open_audio(stack)
-            temporary = stack.enter_context(replacing(self.path))
+            self._temporary = stack.enter_context(replacing(self.path))
             try:
-                self._open(temporary, sound)
+                self._open(self._temporary, sound)
             except AV_ERRORS as error:
                 raise self._failure(error) from None
             self._stack = stack.pop_all()
@@ -214,6 +217,10 @@ class VideoWriter:
             if self._audio is not None:
                 self._audio.write_until(self._end if self._trim_audio else None, self._shift - self._audio_start)
             self._container.close()
+            if self._origin is not None:
+                self._origin.append_xmp(self._temporary)
+                if self._credentials is not None:
+                    self._credentials.sign(self._temporary, self._origin)
         except AV_ERRORS as error:
             raise self._failure(error) from None
 

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from mrfa.data.images import read_image, write_image
+from mrfa.data.origin import Origin
 from mrfa.evaluation.figures.grid import Row, draw_grid, resize_square
 from mrfa.evaluation.metrics import Metric
 from mrfa.evaluation.records import TrialRecord
@@ -32,7 +33,7 @@ def write_strip(folder: Path, name: str, source: np.ndarray, driving: np.ndarray
     cells = [source, driving[most], *shown.values(), cv2.absdiff(shown["result"], driving[most])]
     path = folder / "trials" / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_image(path, np.hstack([resize_square(cell, CELL) for cell in cells]))
+    write_image(path, np.hstack([resize_square(cell, CELL) for cell in cells]), origin=Origin.now(composite=True))
 
 
 def write_sheet(path: Path, folder: Path, records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> None:
@@ -52,7 +53,7 @@ def write_sheet(path: Path, folder: Path, records: Sequence[TrialRecord], metric
         name = usable[index].name
         strip = read_image(folder / "trials" / f"{name}.png")
         rows.append(Row(np.split(strip, len(columns), axis=1), title="  ".join([name, *notes])))
-    write_image(path, draw_grid(rows, columns=columns, cell=CELL))
+    write_image(path, draw_grid(rows, columns=columns, cell=CELL), origin=Origin.now(composite=True))
 
 
 def worst_trials(records: Sequence[TrialRecord], metrics: Sequence[Metric]) -> dict[int, list[str]]:
