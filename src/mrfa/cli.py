@@ -14,6 +14,7 @@ import typer
 
 from mrfa.animation.options import Options
 from mrfa.cli_batch import batch
+from mrfa.cli_doctor import doctor
 from mrfa.cli_evaluate import evaluate, table
 from mrfa.cli_export import export
 from mrfa.cli_figures import figure
@@ -32,7 +33,6 @@ app = typer.Typer(
     help="Animate a portrait by a driving video.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
@@ -153,6 +153,7 @@ def animate(
 
 app.command()(batch)
 app.command()(verify)
+app.command()(doctor)
 
 
 @app.command()
