@@ -20,7 +20,7 @@ from mrfa.cli_export import export
 from mrfa.cli_figures import figure
 from mrfa.cli_live import live
 from mrfa.cli_motion import motion
-from mrfa.cli_options import BatchSizeOption, DeviceOption, ModelOption, PrecisionOption, with_settings
+from mrfa.cli_options import BackendOption, BatchSizeOption, DeviceOption, ModelOption, PrecisionOption, with_settings
 from mrfa.cli_prepare import prepare
 from mrfa.cli_progress import frames_progress, report
 from mrfa.cli_serve import serve
@@ -138,6 +138,7 @@ def animate(
     model: ModelOption = "small",
     device: DeviceOption = None,
     precision: PrecisionOption = "auto",
+    backend: BackendOption = "torch",
     batch_size: BatchSizeOption = None,
     *,
     settings: Options,
@@ -146,7 +147,7 @@ def animate(
     with frames_progress(output) as on_progress:
         from mrfa.animation.animator import Animator
 
-        animator = Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
+        animator = Animator.from_pretrained(model, device=device, dtype=precision, backend=backend, batch_size=batch_size)
         result = settings.animate(source, driving, output, animator, on_progress)
     report(output, result.frames, result.warnings, animator)
 

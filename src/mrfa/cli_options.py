@@ -23,6 +23,9 @@ PrecisionOption = Annotated[
         "--precision", metavar="auto|fp32|bf16|fp16", help="Of the network's convolutions; auto: the fastest that is safe."
     ),
 ]
+BackendOption = Annotated[
+    str, typer.Option("--backend", metavar="torch|onnxruntime|openvino", help="What computes; all but torch on the CPU.")
+]
 BatchSizeOption = Annotated[
     int | None, typer.Option("--batch-size", min=1, help="Frames computed together; by default as the device likes.")
 ]

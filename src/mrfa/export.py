@@ -1,10 +1,12 @@
 """Exported models: a folder of three graphs that run without this package, with an example, a manifest and a description."""
 
+import hashlib
 import io
 import json
 import logging
+import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from importlib import resources
 from pathlib import Path
@@ -17,7 +19,7 @@ from torch.export import Dim, ExportedProgram
 from mrfa import __version__
 from mrfa.data.files import replacing_folder
 from mrfa.errors import InputError
-from mrfa.export_graphs import Graph, graphs
+from mrfa.export_graphs import Graph, GraphName, graphs
 from mrfa.extras import require
 from mrfa.network.inference import for_inference
 from mrfa.network.model import Network
@@ -80,11 +82,37 @@ def export_network(network: Network, output: Path, format: Format, card: str | N
     with replacing_folder(output) as folder:
         for name, graph in made.items():
             WRITERS[format](graph, folder / f"{name}{SUFFIXES[format]}")
-        for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8")
 
 
-def describe(network: Network, made: dict[str, Graph], format: Format) -> dict[str, object]:
+def export_once(network: Network, format: Format) -> Path:
+    """The folder of a network's graphs, kept from one run to the next in `MRFA_CACHE`, by default `~/.cache/mrfa`.
+
+    Raises:
+        InputError: the format's packages are missing, or the folder cannot be made.
+    """
+    check_format(format)
+    digest = hashlib.sha256(f"{fingerprint(network)} {network.config.model_dump_json()} {torch.__version__}".encode())
+    # Graphs of another version of the code are others.
+    for path in sorted(Path(__file__).parent.glob("network/*.py")):
+        digest.update(path.read_bytes())
+    cache = Path(os.environ.get("MRFA_CACHE") or Path.home() / ".cache" / "mrfa")
+    folder = cache / f"{format}-{digest.hexdigest()[:16]}"
+    if not (folder / MANIFEST).is_file():
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot keep graphs in {cache}: {error.strerror}; set MRFA_CACHE to another folder") from None
+        try:
+            export_network(network, folder, format)
+        except InputError:
+            if not (folder / MANIFEST).is_file():  # otherwise another process was first
+                raise
+    return folder
+
+
+def describe(network: Network, made: Mapping[GraphName, Graph], format: Format) -> dict[str, object]:
     """The manifest: of which model and version the graphs are, and their tensors, all float32, with shapes."""
     return {
         "format": format,

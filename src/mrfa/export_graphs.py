@@ -10,12 +10,14 @@ Names are those of the fields of `Keypoints`, `Source` and `Output`; what a mode
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from mrfa.network.model import Network, Output, Source
+
+GraphName = Literal["detect", "encode", "animate"]
 
 # Of examples: with one picture torch would take the batch for a constant.
 _BATCH = 2
@@ -49,7 +51,7 @@ class Graph(NamedTuple):
     outputs: dict[str, torch.Size]
 
 
-def graphs(network: Network) -> dict[str, Graph]:
+def graphs(network: Network) -> dict[GraphName, Graph]:
     """The graphs `detect`, `encode` and `animate` of a network on the CPU, in evaluation mode."""
     size = network.config.image_size
     pictures = torch.rand(_BATCH, 3, size, size, generator=torch.Generator().manual_seed(0))
@@ -91,8 +93,11 @@ def encoded(source: Source) -> dict[str, Tensor]:
 
 
 def drawn(output: Output) -> dict[str, Tensor]:
-    """What the graph `animate` gives: an output without the keypoints, which were given, of a background that stands still."""
-    return {name: value for name, value in named(output).items() if not name.startswith(("source", "driving", "background"))}
+    """What the graph `animate` gives: image and motion over a background that stands still, each tensor once."""
+    motion = output.motion
+    if motion.picture_flow is motion.flows[-1]:
+        motion = motion._replace(picture_flow=None)  # type: ignore[arg-type]
+    return named(output.image, "image") | named(output.coarse, "coarse") | named(motion, "motion")
 
 
 def named(value: Any, name: str = "") -> dict[str, Tensor]:

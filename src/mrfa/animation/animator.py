@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mrfa.animation.engine import CheckedEngine, Engine, TorchEngine
 from mrfa.animation.face_motion import PoseKind, Strengths, is_of_places
 from mrfa.animation.live import BestSoFar
 from mrfa.animation.motion import Transfer
 from mrfa.animation.pictures import Picture, Pictures, as_batch, check_picture
+from mrfa.animation.runtimes import pick_engine
 from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.animation.smoothing import SmoothMotion
 from mrfa.data.tensors import to_pictures
-from mrfa.devices import pick_batch_size, pick_device, pick_precision
+from mrfa.devices import pick_batch_size, pick_device
 from mrfa.errors import InputError
 from mrfa.network.keypoints import Keypoints, stack_keypoints
 from mrfa.network.model import Network, Output, Source
@@ -45,6 +45,7 @@ class Animator:
         device: where to compute; None: where the network is.
         dtype: of the convolutions, `fp32` (None), `bf16` or `fp16`, or torch's names; positions and flows are always float32. Or
             `auto`: the fastest on the device, see `fastest_precision`, if its first pictures are those of float32.
+        backend: what computes: `torch`, or `onnxruntime` or `openvino` on the CPU, see `GraphEngine`.
         compile: compile the network with `torch.compile`, which takes its time at the first pictures.
         batch_size: driving frames computed together by `animate`; None: 2 on a CPU, else 16.
 
@@ -55,7 +56,7 @@ class Animator:
         name: of the model's folder; None where it came from none.
 
     Raises:
-        InputError: no such device or precision, or a batch size below 1.
+        InputError: no such device, precision or backend, or a batch size below 1.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Animator:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        backend: str = "torch",
         compile: bool = False,
         batch_size: int | None = None,
     ) -> None:
@@ -72,10 +74,7 @@ class Animator:
         self.network = network.to(self.device).eval()
         self.size = network.config.image_size
         self.name: str | None = None
-        precision = pick_precision(dtype, self.device)
-        self.engine: Engine = TorchEngine(network, precision, compile=compile)
-        if dtype == "auto" and precision != torch.float32:
-            self.engine = CheckedEngine(self.engine, partial(TorchEngine, network, torch.float32))
+        self.engine = pick_engine(self.network, dtype, backend=backend, compile=compile)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -89,6 +88,7 @@ class Animator:
         *,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
+        backend: str = "torch",
         compile: bool = False,
         batch_size: int | None = None,
     ) -> "Animator":
@@ -96,16 +96,17 @@ class Animator:
 
         Args:
             name_or_folder: name of a bundled model, or path of a model folder.
-            device: where to compute; None: see `pick_device`.
+            device: where to compute; None: see `pick_device`, and with another backend than torch the CPU.
             dtype: see the class.
+            backend: see the class.
             compile: see the class.
             batch_size: see the class.
 
         Raises:
             InputError: no such model, device or precision, or the model's files are damaged.
         """
-        network = load_model(name_or_folder, pick_device(device))
-        animator = cls(network, dtype=dtype, compile=compile, batch_size=batch_size)
+        network = load_model(name_or_folder, pick_device("cpu" if device is None and backend != "torch" else device))
+        animator = cls(network, dtype=dtype, backend=backend, compile=compile, batch_size=batch_size)
         animator.name = Path(name_or_folder).absolute().name
         return animator
 

@@ -100,6 +100,7 @@ class CheckedEngine:
     def __init__(self, fast: Engine, exact: Callable[[], Engine]) -> None:
         self._engine, self._exact = fast, exact
         self._checked = False
+        self._given_up: torch.dtype | None = None
         self._lock = Lock()
 
     @property
@@ -123,7 +124,7 @@ class CheckedEngine:
             if not self._checked:
                 self._check(source, driving)
                 self._checked = True
-        if source.features[0].dtype != self._engine.dtype:  # encoded before the check
+        if self._given_up is not None and source.features[0].dtype == self._given_up:  # encoded before the check
             source = self._engine.encode(source.image)
         return self._engine.animate(source, driving, coarse_only=coarse_only, background=background)
 
@@ -135,4 +136,4 @@ class CheckedEngine:
         if not difference <= SAME_PICTURE:
             tried, used = precision_name(self.dtype), precision_name(exact.dtype)
             warnings.warn(f"{tried} does not draw what {used} does, but {difference:.3f} of 1 away: {used} is used", stacklevel=4)
-            self._engine = exact
+            self._given_up, self._engine = self.dtype, exact
