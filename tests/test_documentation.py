@@ -43,6 +43,8 @@ OTHERS = (
     "mrfa prepare ",
     "mrfa serve",
     "mrfa batch jobs.csv --ray",
+    "mrfa animate portrait.jpg driving.mp4 -o signed.mp4",
+    "mrfa --install-completion",
     "python -m benchmarks.",
     "mkdocs ",
 )
