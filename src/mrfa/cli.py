@@ -14,6 +14,7 @@ import typer
 
 from mrfa.animation.options import Options
 from mrfa.cli_batch import batch
+from mrfa.cli_bench import bench
 from mrfa.cli_doctor import doctor
 from mrfa.cli_evaluate import evaluate, table
 from mrfa.cli_export import export
@@ -124,6 +125,7 @@ app.add_typer(motion, name="motion")
 app.add_typer(prepare, name="prepare")
 app.command()(evaluate)
 app.command()(table)
+app.command()(bench)
 app.command()(live)
 app.command()(serve)
 app.command()(export)

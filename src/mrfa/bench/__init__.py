@@ -1,0 +1,1 @@
+"""How fast a model is here, and what takes the time: what `mrfa bench` does."""
