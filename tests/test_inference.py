@@ -34,6 +34,8 @@ def trained(preset: str, **settings: object) -> Network:
                 value.uniform_(0.5, 2)
             elif value.is_floating_point():
                 value.add_(0.03 * torch.randn_like(value))
+            if name.startswith("decoder") and value.ndim == 4:  # so that coarse features still count in the picture
+                value.mul_(3)
     return network
 
 

@@ -222,6 +222,17 @@ def test_lookup_below_the_volumes_size_pools_driving_positions() -> None:
     assert torch.allclose(patches[0, 4, 1, 0], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("conventions", [HALF_PIXEL, CORNER_ALIGNED])
+def test_lookup_samples_the_volume_and_zero_beyond_it(conventions: Conventions) -> None:
+    volume, driving, source = _volume(conventions, radius=2)
+    flow = 2.6 * torch.rand(1, 8, 8, 2) - 1.3
+    rows = (driving.flatten(2).transpose(1, 2) @ source.flatten(2) / 5**0.5).view(64, 1, 8, 8)
+    steps = torch.arange(-2, 3) / conventions.pixel_scale((8, 8), flow)[0, 0, 0, 0]
+    offsets = torch.stack([steps[None, :].expand(5, 5), steps[:, None].expand(5, 5)], dim=-1)
+    expected = conventions.sample(rows, flow.view(64, 1, 1, 2) + offsets).view(8, 8, 25).permute(2, 0, 1)
+    torch.testing.assert_close(volume.lookup(flow)[0, :25], expected, atol=1e-5, rtol=0)
+
+
 def test_attention_flow_points_to_the_matching_position() -> None:
     features = torch.eye(16).view(1, 16, 4, 4) * 100
     volume = CorrelationVolume(features, features, radius=1, pyramid_levels=0, conventions=CORNER_ALIGNED)

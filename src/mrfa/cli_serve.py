@@ -18,7 +18,7 @@ def serve(
     max_waiting: Annotated[int, typer.Option(min=0, help="Animations that wait while one is made.")] = 8,
     model: ModelOption = "small",
     device: DeviceOption = None,
-    precision: PrecisionOption = None,
+    precision: PrecisionOption = "auto",
     batch_size: BatchSizeOption = None,
 ) -> None:
     """Animate portraits on a web page, on this machine alone."""

@@ -29,7 +29,7 @@ class Job(Options):
     output: Path
     model: str = "small"
     device: str | None = None
-    precision: str | None = None
+    precision: str | None = "auto"
     batch_size: int | None = Field(None, ge=1)
 
     def fingerprint(self) -> str:

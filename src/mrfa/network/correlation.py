@@ -112,8 +112,8 @@ class CorrelationVolume:
         return self._full
 
     def _multiply(self, driving: Tensor) -> list[Tensor]:
-        rows = driving.flatten(2).transpose(1, 2)
-        return [torch.bmm(rows, source.flatten(2)).unflatten(2, source.shape[2:]) for source in self.sources]
+        rows = _rows(driving)
+        return [torch.bmm(rows, _rows(source).transpose(1, 2)).unflatten(2, source.shape[2:]) for source in self.sources]
 
     def _patch(self, volume: Tensor, flow: Tensor) -> Tensor:
         """`[B, h', w', (2r+1)^2]` values around the flow, zero outside the source.
@@ -139,3 +139,8 @@ class CorrelationVolume:
         if not self.conventions.row_first_patches:
             window = window.transpose(2, 3)
         return window.flatten(2).to(volume.dtype).view(batch, *flow.shape[1:3], -1)
+
+
+def _rows(features: Tensor) -> Tensor:
+    """`[B, C, h, w]` to `[B, h * w, C]`, without a copy, whether or not channels come last in memory."""
+    return features.permute(0, 2, 3, 1).flatten(1, 2)

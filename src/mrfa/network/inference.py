@@ -20,7 +20,7 @@ from mrfa.network.high_resolution import Bottleneck, HighResolutionTrunk
 from mrfa.network.keypoints import AffineDetector
 from mrfa.network.layers import Double, Hourglass, ResidualBlock, UpBlock
 from mrfa.network.model import Network
-from mrfa.network.refinement import FlowUpdater, Motion
+from mrfa.network.refinement import FlowUpdater, Motion, Projection
 from mrfa.network.resnet import BasicBlock, ResNet18
 
 
@@ -219,6 +219,13 @@ class _DenseMotion(DenseMotion):
         return out[:, :-1], out[:, -1:]
 
 
+class _Projection(Projection):
+    """The projection with its end in place."""
+
+    def finish(self, warped: Tensor) -> Tensor:
+        return F.relu(warped.add_(self.convolution.bias.view(1, -1, 1, 1)), inplace=True)
+
+
 class _Decoder(ImageDecoder):
     """The decoder with Eq. 10 in one step, in the features' precision."""
 
@@ -232,7 +239,11 @@ class _Decoder(ImageDecoder):
 
 
 # Of these the fast kind differs in a method alone.
-_SAME_STATE: dict[type[nn.Module], type[nn.Module]] = {Hourglass: _Hourglass, ImageDecoder: _Decoder}
+_SAME_STATE: dict[type[nn.Module], type[nn.Module]] = {
+    Hourglass: _Hourglass,
+    ImageDecoder: _Decoder,
+    Projection: _Projection,
+}
 
 
 def _replaced(module: nn.Module) -> nn.Module:
