@@ -14,8 +14,9 @@ from mrfa.network.inference import for_inference, pack
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network, Output, Source
 
-# Mean difference up to which two pictures in [0, 1] count as the same: one step of the 255 that a video has.
-SAME_PICTURE = 1 / 255
+# Mean difference up to which two pictures in [0, 1] count as the same: two steps of the 255 that a video has. Between bf16 and
+# float32 it is a tenth to a half of one.
+SAME_PICTURE = 2 / 255
 
 
 class Engine(Protocol):
