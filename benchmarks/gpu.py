@@ -1,7 +1,7 @@
 """`python -m benchmarks.gpu OUTPUT.json SECONDS`: how fast the networks are on a CUDA device, and what limits them.
 
 Against the straightforward way, the network in eager float32 with both pictures of every frame. Needs torch, pydantic and PyYAML
-alone; all takes some four minutes on an H100. What is measured is written after every network, so that a run that is cut off has it.
+alone; all takes some four minutes on an H100. What is measured is written after every network: a run that is cut off has it.
 """
 
 import json
