@@ -31,7 +31,7 @@ from mrfa.network.model import Network
 from mrfa.web.controls import MOTIONS, OWN_FACE, Controls
 from mrfa.web.jobs import Jobs, StoppedError
 from mrfa.web.limits import Limits, ShortVideo, in_words, uploaded
-from mrfa.web.previews import SIDE, look_at_driving, look_at_portrait
+from mrfa.web.previews import LONG_SIDE, SIDE, _reduced, look_at_driving, look_at_portrait
 
 PORTRAIT, MOTION = demo_files()
 
@@ -146,6 +146,7 @@ def test_every_face_of_a_portrait_is_shown(tmp_path: Path) -> None:
     preview = look_at_portrait(tmp_path / "two.png", Limits())
     assert [crop.shape for crop in preview.crops] == [(SIDE, SIDE, 3)] * 2 and preview.warnings == [[], []]
     assert preview.numbered.shape == (256, 512, 3)
+    assert _reduced(np.zeros((100, 4 * LONG_SIDE, 3), np.uint8)).shape == (25, LONG_SIDE, 3)
     assert np.abs(preview.crops[0].astype(float) - preview.crops[1]).mean() > 5
 
 
@@ -292,8 +293,8 @@ def served(animator: Animator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         yield url, tmp_path
 
 
-def status_of(url: str, body: bytes | None = None, kind: str = "application/json") -> int:
-    request = urllib.request.Request(url, body, {"Content-Type": kind} if body else {})
+def status_of(url: str, body: bytes | None = None, **headers: str) -> int:
+    request = urllib.request.Request(url, body, {name.replace("_", "-"): value for name, value in headers.items()})
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:
             return int(answer.status)
@@ -314,12 +315,20 @@ def test_the_server_reads_no_other_files(served: tuple[str, Path]) -> None:
         assert status_of(f"{url}{page}") >= 400
 
 
+def test_no_other_site_speaks_for_this_one(served: tuple[str, Path]) -> None:
+    url, _ = served
+    assert status_of(url, Host="localhost") == 200
+    assert status_of(url, Host="evil.example") == 400
+
+
 def test_large_uploads_are_refused(served: tuple[str, Path]) -> None:
     url, folder = served
 
     def upload(size: int) -> int:
         head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
-        return status_of(f"{url}gradio_api/upload", head + bytes(size) + b"\r\n--x--\r\n", "multipart/form-data; boundary=x")
+        return status_of(
+            f"{url}gradio_api/upload", head + bytes(size) + b"\r\n--x--\r\n", Content_Type="multipart/form-data; boundary=x"
+        )
 
     assert upload(1000) == 200
     assert upload(3 * 10**6) == 413

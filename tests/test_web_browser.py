@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,6 +21,7 @@ from conftest import tiny_preset
 from mrfa.animation.animator import Animator
 from mrfa.animation.job import demo_files
 from mrfa.animation.template import MotionTemplate
+from mrfa.animation.template_editing import trim
 from mrfa.data.files import private_folder
 from mrfa.data.images import read_image, write_image
 from mrfa.data.video import VideoReader, VideoWriter
@@ -33,7 +35,10 @@ from mrfa.web.server import serving
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-FLAGS = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update "
+    "--disable-sync --use-fake-ui-for-media-stream --use-fake-device-for-media-stream"
+)
 PORTRAIT, MOTION = demo_files()
 FRAMES = 40
 # How much a test waits for what comes at once on a machine that does nothing else, in milliseconds.
@@ -41,9 +46,15 @@ PATIENCE = 30_000
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium, with a camera that sees a face."""
+    camera = tmp_path_factory.mktemp("camera") / "camera.mjpeg"
+    face = read_image(PORTRAIT)[:360, 20:500, ::-1]
+    pictures = [cv2.imencode(".jpg", np.roll(face, number, axis=1))[1].tobytes() for number in range(10)]
+    camera.write_bytes(b"".join(pictures))
+    flags = [*FLAGS.split(), f"--use-file-for-fake-video-capture={camera}"]
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS.split(), "--disable-sync"])
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield chromium
         chromium.close()
 
@@ -74,11 +85,11 @@ def url(animator: Animator, folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def slowly(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half a second a frame: more than any test takes."""
+    """Two seconds a frame: all of them take longer than a test waits for anything."""
     step = Animator.step
 
     def slow(*given: Any, **more: Any) -> Any:
-        time.sleep(0.5)
+        time.sleep(2)
         return step(*given, **more)
 
     monkeypatch.setattr(Animator, "step", slow)
@@ -186,6 +197,42 @@ def test_consent_is_asked_for_once(user: Callable[..., User], speaker: Path) -> 
     anna.button("Animate").wait_for()
     anna.page.get_by_role("checkbox", name="The portrait shows me").wait_for(state="hidden")
     anna.chooses(PORTRAIT, speaker)
+    anna.sees("This face drives it")
+    anna.button("Animate").click()
+    anna.sees("Done: 40 frames")
+
+
+def test_a_camera_takes_portrait_and_motion(user: Callable[..., User]) -> None:
+    anna = user()
+    for place in ("#portrait", "#driving"):
+        anna.page.locator(place).get_by_label("Capture from camera").click()
+        anna.page.locator(place).get_by_text("Click to Access Webcam").click()
+    anna.page.locator("#portrait").get_by_label("capture photo").click()
+    anna.sees("This part will move")
+    anna.page.locator("#driving").get_by_text("Record").click()
+    anna.page.wait_for_timeout(1000)
+    anna.page.locator("#driving").get_by_text("Stop").click()
+    anna.sees("This face drives it")
+    anna.agrees()
+    anna.button("Animate").click()
+    anna.sees(re.compile(r"Done: \d+ frames"))
+
+
+def test_a_motion_file_is_drawn_and_gives_way_to_a_video(user: Callable[..., User], tmp_path: Path, speaker: Path) -> None:
+    anna = user()
+    trim(MotionTemplate.load(MOTION), 0, 12).save(tmp_path / "short.safetensors")
+    anna.page.locator("#portrait input[type=file]").set_input_files(PORTRAIT)
+    with anna.page.expect_file_chooser() as chooser:
+        anna.button("Upload a motion file").click()
+    chooser.value.set_files(tmp_path / "short.safetensors")
+    anna.page.locator("#driving video").wait_for()
+    anna.agrees()
+    anna.button("Animate").click()
+    anna.sees("Done: 12 frames")
+    anna.page.locator("#driving").get_by_label("Clear").click()
+    anna.button("Animate").click()
+    anna.sees("Choose a portrait and a motion first")
+    anna.page.locator("#driving input[type=file]").set_input_files(speaker)
     anna.sees("This face drives it")
     anna.button("Animate").click()
     anna.sees("Done: 40 frames")

@@ -1,6 +1,6 @@
 """The command `mrfa serve`."""
 
-import threading
+import time
 from typing import Annotated
 
 import typer
@@ -37,4 +37,5 @@ def serve(
         typer.echo(f"{url} is the page; Ctrl-C ends it")
         if browser:
             webbrowser.open(url)
-        threading.Event().wait()
+        while True:
+            time.sleep(3600)

@@ -87,6 +87,8 @@ class Page:
     def _lay_out(self) -> None:
         gr.Markdown("# Animate a portrait\nA face in a picture moves as a face in a video does.")
         self._portrait_path, self._portrait_preview, self._driving_path = gr.State(), gr.State(), gr.State()
+        # What we show in the video's place, a template's drawing or nothing; None while it is the user's own video.
+        self._drawing = gr.State()
         self._agreed = gr.BrowserState(False, storage_key="mrfa-consent", secret="no secret")
         with gr.Row():
             with gr.Column(min_width=280):
@@ -159,15 +161,13 @@ class Page:
             *(self._portrait_path, self._portrait_preview, self._portrait_note),
             *(self._face, self._numbered, self._portrait_crop),
         ]
-        driving = [self._driving_path, self._driving_note, self._driving_crop, self._driving]
+        driving = [self._driving_path, self._drawing, self._driving_note, self._driving_crop, self._driving]
         looks: dict[str, Any] = {"concurrency_id": "look", "concurrency_limit": 1, "api_visibility": "private"}
         # Files come as the browser names them, so that it is us who check and read them.
         self._portrait.change(self._look_at_portrait, self._portrait, portrait, preprocess=False, **looks)
         self._face.input(self._show_face, [self._face, self._portrait_preview], portrait, **looks)
         self._example_portrait.click(lambda: demo_files()[0], None, self._portrait, **looks)
-        gr.on(
-            [self._driving.input, self._driving.clear], self._look_at_driving, self._driving, driving, preprocess=False, **looks
-        )
+        self._driving.change(self._look_at_driving, [self._driving, self._drawing], driving[:-1], preprocess=False, **looks)
         self._template.upload(self._look_at_template, self._template, driving, preprocess=False, **looks)
         self._example_driving.click(self._look_at_example, None, driving, **looks)
         self._motion.input(self._show_parts, self._motion, [self._parts, self._same_pose], **looks)
@@ -215,7 +215,22 @@ class Page:
             self._portrait_crop: gr.update(value=preview.crops[number - 1], visible=True),
         }
 
-    def _look_at_driving(self, payload: object) -> Updates:
+    def _look_at_driving(self, payload: object, drawing: str | None) -> Updates:
+        if drawing is not None and drawing == (str(payload.get("path")) if isinstance(payload, dict) else ""):
+            return gr.skip()
+        return self._driving_of(payload)
+
+    def _look_at_template(self, payload: object) -> Updates:
+        updates = self._driving_of(payload)
+        drawing = updates[self._drawing] or ""
+        return updates | {self._drawing: drawing, self._driving: drawing or None}
+
+    def _look_at_example(self) -> Updates:
+        updates = self._show_driving(demo_files()[1])
+        return updates | {self._driving: updates[self._drawing]}
+
+    def _driving_of(self, payload: object) -> Updates:
+        """A driver that the user chose, or none."""
         if payload is None:
             return self._without_driving()
         try:
@@ -223,24 +238,19 @@ class Page:
         except InputError as error:
             return self._without_driving() | {self._driving_note: self._problem(error)}
 
-    def _look_at_template(self, payload: object) -> Updates:
-        return {self._driving: None} | self._look_at_driving(payload)
-
-    def _look_at_example(self) -> Updates:
-        return self._show_driving(demo_files()[1])
-
     def _show_driving(self, path: Path) -> Updates:
         preview = look_at_driving(path, self._limits, self._folder)
-        shown = self._without_driving() | {self._driving_path: path, self._driving_note: _notes(preview.warnings)}
-        if preview.crop is not None:
-            shown[self._driving_crop] = gr.update(value=preview.crop, visible=True)
-        if preview.view is not None:
-            shown[self._driving] = preview.view
-        return shown
+        return {
+            self._driving_path: path,
+            self._drawing: None if preview.view is None else str(preview.view),
+            self._driving_note: _notes(preview.warnings),
+            self._driving_crop: gr.update(value=preview.crop, visible=preview.crop is not None),
+        }
 
     def _without_driving(self) -> Updates:
         return {
             self._driving_path: None,
+            self._drawing: None,
             self._driving_note: "",
             self._driving_crop: gr.update(value=None, visible=False),
         }

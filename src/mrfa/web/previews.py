@@ -4,6 +4,7 @@ import secrets
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from mrfa.animation.crop import PORTRAIT_MARGIN, crop_image, find_clip_face, square_around, turned_face_warnings
@@ -15,8 +16,8 @@ from mrfa.faces.choice import NoFaceError, draw_faces
 from mrfa.faces.finder import FaceFinder
 from mrfa.web.limits import Limits, ShortVideo
 
-# Side of a preview, in pixels.
-SIDE = 320
+# Sides of a crop's preview, and of a whole picture's at most, in pixels.
+SIDE, LONG_SIDE = 320, 1024
 # Of a crowd, so many of the largest faces can be chosen from.
 MOST_FACES = 12
 
@@ -26,7 +27,7 @@ class PortraitPreview(NamedTuple):
 
     Attributes:
         crops: what of the picture each would set in motion, uint8 RGB `[SIDE, SIDE, 3]`.
-        numbered: the picture with the faces' numbers, uint8 RGB `[H, W, 3]`.
+        numbered: the picture with the faces' numbers, uint8 RGB `[H, W, 3]`, `LONG_SIDE` at most.
         warnings: of each face, what the user should know.
     """
 
@@ -64,9 +65,14 @@ def look_at_portrait(path: Path, limits: Limits) -> PortraitPreview:
     boxes = [square_around(face.box, width, height, PORTRAIT_MARGIN) for face in faces]
     return PortraitPreview(
         crops=[crop_image(image, box, SIDE) for box in boxes],
-        numbered=draw_faces(image, faces),
+        numbered=_reduced(draw_faces(image, faces)),
         warnings=[turned_face_warnings(path.name, face.turn) for face in faces],
     )
+
+
+def _reduced(image: np.ndarray) -> np.ndarray:
+    scale = LONG_SIDE / max(image.shape[:2])
+    return image if scale >= 1 else cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def look_at_driving(path: Path, limits: Limits, folder: Path) -> DrivingPreview:

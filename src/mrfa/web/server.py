@@ -17,6 +17,8 @@ from mrfa.web.limits import Limits
 
 # Events of all users that gradio lets wait; animations have a limit of their own.
 WAITING_EVENTS = 64
+# Addresses that only this machine reaches.
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 @contextmanager
@@ -36,17 +38,23 @@ def serving(animator: Animator, limits: Limits, *, host: str, port: int) -> Iter
         port = _free_port(host, port)
         folder = stack.enter_context(private_folder("mrfa-serve"))
         stack.enter_context(_temporary_files_in(folder))
+        from starlette.middleware import Middleware
+        from starlette.middleware.trustedhost import TrustedHostMiddleware
+
         from mrfa.web.page import LOOK, Page
 
         _fetch_nothing()
         jobs = stack.enter_context(Jobs(folder / "jobs", limits.waiting))
         blocks = Page(animator, limits, folder, jobs).blocks
+        # No other site may have a browser ask us under a name of its own that leads here.
+        names = ["127.0.0.1", "localhost"] if host in LOOPBACK else ["*"]
         blocks.queue(max_size=WAITING_EVENTS, api_open=False)
         _, url, _ = blocks.launch(
             server_name=host,
             server_port=port,
             max_file_size=f"{limits.megabytes}mb",
             allowed_paths=[str(path) for path in demo_files()],
+            app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=names)]},
             prevent_thread_lock=True,
             quiet=True,
             footer_links=[],
