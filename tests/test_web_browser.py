@@ -229,6 +229,7 @@ def test_a_motion_file_is_drawn_and_gives_way_to_a_video(user: Callable[..., Use
     anna.agrees()
     anna.button("Animate").click()
     anna.sees("Done: 12 frames")
+    assert not anna.page.get_by_text("No face was found").is_visible()
     anna.page.locator("#driving").get_by_label("Clear").click()
     anna.button("Animate").click()
     anna.sees("Choose a portrait and a motion first")

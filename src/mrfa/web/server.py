@@ -2,7 +2,6 @@
 
 import os
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,7 +36,7 @@ def serving(animator: Animator, limits: Limits, *, host: str, port: int) -> Iter
     with ExitStack() as stack:
         port = _free_port(host, port)
         folder = stack.enter_context(private_folder("mrfa-serve"))
-        stack.enter_context(_temporary_files_in(folder))
+        stack.enter_context(_gradio_files_in(folder))
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -86,18 +85,17 @@ def _free_port(host: str, port: int) -> int:
 
 
 @contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Let all temporary files of this process lie in a folder, so that they go with it, even if the process is killed."""
-    before = tempfile.tempdir, os.environ.get("GRADIO_TEMP_DIR")
-    tempfile.tempdir = os.environ["GRADIO_TEMP_DIR"] = str(folder)
+def _gradio_files_in(folder: Path) -> Iterator[None]:
+    """Let gradio keep what it is given and what it makes in a folder, so that it goes with it, even if the process is killed."""
+    before = os.environ.get("GRADIO_TEMP_DIR")
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
         yield
     finally:
-        tempfile.tempdir = before[0]
-        if before[1] is None:
+        if before is None:
             del os.environ["GRADIO_TEMP_DIR"]
         else:
-            os.environ["GRADIO_TEMP_DIR"] = before[1]
+            os.environ["GRADIO_TEMP_DIR"] = before
 
 
 def _fetch_nothing() -> None:
