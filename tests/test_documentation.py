@@ -41,6 +41,8 @@ OTHERS = (
     "python3 -m venv ",
     "mrfa demo",
     "mrfa prepare ",
+    "mrfa shard ",
+    "mrfa train voxceleb1-transformer --data s",
     "mrfa serve",
     "mrfa batch jobs.csv --ray",
     "mrfa animate portrait.jpg driving.mp4 -o signed.mp4",

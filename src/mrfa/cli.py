@@ -22,7 +22,7 @@ from mrfa.cli_figures import figure
 from mrfa.cli_live import live
 from mrfa.cli_motion import motion
 from mrfa.cli_options import BackendOption, BatchSizeOption, DeviceOption, ModelOption, PrecisionOption, with_settings
-from mrfa.cli_prepare import prepare
+from mrfa.cli_prepare import prepare, shard
 from mrfa.cli_progress import frames_progress, report
 from mrfa.cli_serve import serve
 from mrfa.cli_stop import Stopped, keeps, stoppable
@@ -45,9 +45,12 @@ def _group() -> None:
 @app.command()
 def train(
     preset: Annotated[str, typer.Argument(help="Preset name, YAML file or model folder.")],
-    data: Annotated[list[Path], typer.Option(help="Folder of clips or of stills, or a packed file; may be given several times.")],
+    data: Annotated[
+        list[str],
+        typer.Option(help="Folder of clips, stills or shards, packed file, or address of shards; may be given several times."),
+    ],
     output: Annotated[Path, typer.Option(help="Folder of the run.")],
-    validation: Annotated[Path | None, typer.Option(help="Folder of clips of other people.")] = None,
+    validation: Annotated[str | None, typer.Option(help="Folder of clips, or shards, of other people.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for prepared clips.")] = None,
     init: Annotated[str | None, typer.Option(help="Model to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
@@ -126,6 +129,7 @@ app.add_typer(prepare, name="prepare")
 app.command()(evaluate)
 app.command()(table)
 app.command()(bench)
+app.command()(shard)
 app.command()(live)
 app.command()(serve)
 app.command()(export)

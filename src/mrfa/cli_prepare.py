@@ -1,4 +1,4 @@
-"""The commands `mrfa prepare ...`: data sets become clips."""
+"""The commands `mrfa prepare ...` and `mrfa shard`: data sets become clips, and clips become shards."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +103,29 @@ def folder(
     rules = Rules(size, smallest or round(size / (1 + 2 * enlarge)), fewest_frames, most_frames, enlarge)
     work = Work(videos, output, rules, workers=workers)
     _run(output, lambda progress: make_own_clips(work, test=test, seed=seed, progress=progress))
+
+
+def shard(
+    data: Annotated[Path, typer.Argument(help="Folder of clips, or of stills.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the shards; a run that was stopped goes on there.")],
+    size: SizeOption = 256,
+    landmarks: Annotated[
+        bool, typer.Option("--landmarks", help="Find landmark groups, too, for presets that are guided.")
+    ] = False,
+    clips_per_shard: Annotated[int, typer.Option(min=1, help="Clips in each file.")] = 64,
+    workers: WorkersOption = None,
+) -> None:
+    """Put any number of clips into a few large files, of which training reads single frames, from a disk or object storage."""
+    from mrfa.data.shards import write_shards
+
+    kept = f"{output} keeps the shards that are complete, and the same command goes on there"
+    with keeps(kept), progress_bar("shards") as progress:
+        clips, problems = write_shards(
+            data, output, size=size, landmarks=landmarks, clips_a_shard=clips_per_shard, workers=workers, progress=progress
+        )
+    for problem in problems:
+        typer.echo(f"skipped: {problem}", err=True)
+    typer.echo(f"{output}: {clips} clips")
 
 
 def _run(output: Path, make: Callable[[Callable[[int, int], None]], list["Row"]]) -> None:

@@ -7,7 +7,7 @@ Its name is made from the clip's and from all that decides its content, the vers
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -49,6 +49,10 @@ class PreparedClip(NamedTuple):
     def still(self) -> bool:
         """Whether this is a still picture, from which a pair has to be made."""
         return self.frames == 1
+
+    def read(self, indices: Sequence[int]) -> "ClipFrames":
+        """Decode single frames."""
+        return read_frames(self, indices)
 
 
 class ClipFrames(NamedTuple):
@@ -107,7 +111,7 @@ def prepare_clips(
 
 def write_prepared(target: Path, frames: np.ndarray, groups: np.ndarray | None, found: np.ndarray | None) -> None:
     """Write one prepared clip from frames `[T, H, W, 3]` and, where there are any, their landmark groups."""
-    encoded = [_encode(frame) for frame in frames]
+    encoded = [encode(frame) for frame in frames]
     tensors = {"jpeg": np.concatenate(encoded), "offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64)}
     if groups is not None and found is not None:
         tensors |= {"groups": groups, "found": found}
@@ -121,15 +125,17 @@ def read_landmarks(clip: PreparedClip) -> tuple[np.ndarray, np.ndarray]:
         return file.get_tensor("groups"), file.get_tensor("found")
 
 
-def read_frames(clip: PreparedClip, indices: list[int]) -> ClipFrames:
+def read_frames(clip: PreparedClip, indices: Sequence[int]) -> ClipFrames:
     """Decode single frames of a prepared clip."""
+    chosen = list(indices)
     with safe_open(clip.path, framework="np") as file:
         offsets = file.get_tensor("offsets")
         data = file.get_slice("jpeg")
-        images = np.stack([_decode(data[int(offsets[i]) : int(offsets[i + 1])]) for i in indices])
+        images = [decode(data[int(offsets[i]) : int(offsets[i + 1])]) for i in chosen]
+        pictures = np.stack([image for image in images if image is not None])
         if "groups" not in file.keys():  # noqa: SIM118 (safe_open is no dictionary)
-            return ClipFrames(images, np.zeros((len(indices), GROUPS, 2), np.float32), np.zeros(len(indices), bool))
-        return ClipFrames(images, file.get_tensor("groups")[indices], file.get_tensor("found")[indices])
+            return ClipFrames(pictures, np.zeros((len(chosen), GROUPS, 2), np.float32), np.zeros(len(chosen), bool))
+        return ClipFrames(pictures, file.get_tensor("groups")[chosen], file.get_tensor("found")[chosen])
 
 
 def cache_key(*content: object) -> str:
@@ -164,10 +170,25 @@ def describe_prepared(target: Path, name: str, identity: str) -> PreparedClip:
     return PreparedClip(target, name, identity, frames)
 
 
-def _cache_name(clip: Clip, size: int, landmarks: bool) -> str:
+def clip_state(clip: Clip) -> list[tuple[str, int, int]]:
+    """What changes when a clip is edited."""
     files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
-    key = cache_key(str(clip.path.resolve()), [file_state(file) for file in files], size, landmarks)
+    return [file_state(file) for file in files]
+
+
+def _cache_name(clip: Clip, size: int, landmarks: bool) -> str:
+    key = cache_key(str(clip.path.resolve()), clip_state(clip), size, landmarks)
     return f"{clip.path.stem}-{key}.safetensors"
+
+
+def load_clip(clip: Clip, size: int, landmarks: bool) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """All frames of a clip, `[T, size, size, 3]`, and where they are asked for its landmark groups and found flags.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    frames = (read_still if clip.still else read_clip)(clip.path, size)
+    return (frames, *annotate_clip(frames)) if landmarks else (frames, None, None)
 
 
 class _Job(NamedTuple):
@@ -197,20 +218,19 @@ def _prepare_all(jobs: list[_Job], workers: int, progress: ProgressFunction | No
 def _prepare(job: _Job) -> str:
     """Write one prepared clip; what went wrong is returned, so that one bad clip does not end the job."""
     try:
-        frames = (read_still if job.clip.still else read_clip)(job.clip.path, job.size)
-        groups, found = annotate_clip(frames) if job.landmarks else (None, None)
-        write_prepared(job.target, frames, groups, found)
+        write_prepared(job.target, *load_clip(job.clip, job.size, job.landmarks))
     except Exception as error:  # whatever a decoder or a detector makes of a bad clip
         return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
     return ""
 
 
-def _encode(image: np.ndarray) -> np.ndarray:
+def encode(image: np.ndarray) -> np.ndarray:
+    """A uint8 RGB picture `[H, W, 3]` as the bytes of a JPEG."""
     settings = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
     return cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)[1].ravel()
 
 
-def _decode(data: np.ndarray) -> np.ndarray:
+def decode(data: np.ndarray) -> np.ndarray | None:
+    """The uint8 RGB picture of a JPEG's bytes; None where it is damaged."""
     image = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    assert image is not None
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

@@ -1,7 +1,7 @@
 """Pairs of frames of one clip, sampled by identity (paper 3.4), and stills, of which augmentation makes pairs."""
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypedDict
 
@@ -12,10 +12,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mrfa.data.clips import square
-from mrfa.data.prepared import PreparedClip, read_frames
+from mrfa.data.prepared import PreparedClip
+from mrfa.data.shards import ShardedClip
 from mrfa.errors import InputError
 from mrfa.training.config import SamplingConfig, TrainingConfig
 from mrfa.training.stills import HEAD_POINTS, head_points
+
+# What pairs are drawn from: each has an identity, a number of frames and a weight, and reads single frames.
+TrainingClip = PreparedClip | ShardedClip
 
 
 class PairBatch(TypedDict):
@@ -41,23 +45,24 @@ class PairBatch(TypedDict):
 class _People:
     """Clips by the people that they show. The same person in data sets of different weights counts as two."""
 
-    def __init__(self, clips: dict[int, PreparedClip]) -> None:
+    def __init__(self, clips: dict[int, TrainingClip]) -> None:
         people: dict[tuple[str, float], list[int]] = defaultdict(list)
         for number, clip in clips.items():
             people[clip.identity, clip.weight].append(number)
-        self.numbers = list(people.values())
+        # Arrays, which processes share: a list's numbers are counted, and so copied, by whoever looks at them.
+        self.numbers = [np.array(numbers) for numbers in people.values()]
         self.limits = np.cumsum([weight for _, weight in people])
 
     def draw(self, rng: np.random.Generator) -> int:
         """Number of a clip: a person by weight, then any clip of that person."""
         numbers = self.numbers[np.searchsorted(self.limits, rng.random() * self.limits[-1], side="right")]
-        return numbers[rng.integers(len(numbers))]
+        return int(numbers[rng.integers(len(numbers))])
 
 
 class PairDraw:
     """Pair number `i` is always the same pair, so that a resumed run sees what an unbroken one would."""
 
-    def __init__(self, clips: list[PreparedClip], sampling: SamplingConfig, *, seed: int) -> None:
+    def __init__(self, clips: Sequence[TrainingClip], sampling: SamplingConfig, *, seed: int) -> None:
         moving = {number: clip for number, clip in enumerate(clips) if not clip.still}
         stills = {number: clip for number, clip in enumerate(clips) if clip.still}
         self.moving, self.stills = (_People(chosen) if chosen else None for chosen in (moving, stills))
@@ -78,14 +83,14 @@ class PairDraw:
 class PairDataset(Dataset[dict[str, np.ndarray]]):
     """Pairs decoded from prepared clips one by one."""
 
-    def __init__(self, clips: list[PreparedClip], sampling: SamplingConfig, *, size: int, seed: int) -> None:
+    def __init__(self, clips: Sequence[TrainingClip], sampling: SamplingConfig, *, size: int, seed: int) -> None:
         self.draw = PairDraw(clips, sampling, seed=seed)
         self.size = size
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         number, chosen = self.draw(index)
         clip = self.draw.clips[number]
-        frames = read_frames(clip, chosen)
+        frames = clip.read(chosen)
         images = [_to_size(image, self.size) for image in frames.images]
         return {
             "source": images[0],
@@ -105,7 +110,7 @@ class ResidentPairs(Dataset[PairBatch]):
     """
 
     def __init__(
-        self, clips: list[PreparedClip], sampling: SamplingConfig, *, size: int, seed: int, batch: int, device: torch.device
+        self, clips: Sequence[TrainingClip], sampling: SamplingConfig, *, size: int, seed: int, batch: int, device: torch.device
     ) -> None:
         self.draw = PairDraw(clips, sampling, seed=seed)
         self.batch = batch
@@ -134,8 +139,8 @@ class ResidentPairs(Dataset[PairBatch]):
         }
 
     @staticmethod
-    def _load(clip: PreparedClip, size: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
-        frames = read_frames(clip, list(range(clip.frames)))
+    def _load(clip: TrainingClip, size: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
+        frames = clip.read(range(clip.frames))
         images = torch.from_numpy(np.stack([_to_size(image, size) for image in frames.images]))
         return images, frames.groups, frames.found
 
@@ -177,7 +182,9 @@ class PairData(L.LightningDataModule):
 
     VALIDATION_PAIRS = 96
 
-    def __init__(self, config: TrainingConfig, clips: list[PreparedClip], validation_clips: list[PreparedClip] | None) -> None:
+    def __init__(
+        self, config: TrainingConfig, clips: Sequence[TrainingClip], validation_clips: Sequence[TrainingClip] | None
+    ) -> None:
         super().__init__()
         self.config = config
         self.clips = clips
@@ -233,6 +240,6 @@ class PairData(L.LightningDataModule):
         return max(1, pairs // self.config.batch_size)
 
 
-def count_identities(clips: list[PreparedClip]) -> int:
+def count_identities(clips: Sequence[TrainingClip]) -> int:
     """Number of different people."""
     return len({clip.identity for clip in clips})

@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from mrfa.data.packed import unpack_clips
-from mrfa.data.prepared import PreparedClip, prepare_clips
+from mrfa.data.prepared import prepare_clips
+from mrfa.data.shards import Shards, is_sharded
 from mrfa.devices import pick_device
 from mrfa.errors import InputError
 from mrfa.network.model import Network
@@ -24,7 +25,7 @@ from mrfa.training.compact import read_compact, write_compact
 from mrfa.training.config import Config
 from mrfa.training.module import TrainingModule
 from mrfa.training.objective import Objective
-from mrfa.training.pairs import PairData, count_identities
+from mrfa.training.pairs import PairData, TrainingClip, count_identities
 from mrfa.weights import find_model, load_model
 
 STORED_SIZE = 256
@@ -35,9 +36,9 @@ ENOUGH = 32
 def train(
     config: Config,
     *,
-    data: Path | Sequence[Path],
+    data: Path | str | Sequence[Path | str],
     output: Path,
-    validation: Path | None = None,
+    validation: Path | str | None = None,
     cache: Path | None = None,
     init: str | None = None,
     resume: bool = False,
@@ -50,7 +51,8 @@ def train(
 
     Args:
         config: network and training settings.
-        data: folder of clips or of stills, or a packed file of `mrfa pack`, or several of them; see `mrfa.data.clips`.
+        data: folder of clips or of stills (see `mrfa.data.clips`), packed file of `mrfa pack`, folder or address of shards of
+            `mrfa shard`, or several of them.
         output: folder of the run: checkpoints, logs, and the model folder `model`.
         validation: folder of clips of other people, measured at every checkpoint.
         cache: folder for prepared clips; `output/cache` by default.
@@ -91,7 +93,7 @@ def train(
     if objective.teacher is not None:
         objective.teacher.check(network)
     cache = cache or output / "cache"
-    clips = _prepare_all([data] if isinstance(data, Path) else data, cache, config, processes)
+    clips = _prepare_all([data] if isinstance(data, Path | str) else data, cache, config, processes)
     pairs = PairData(config.training, clips, _prepare(validation, cache, config, processes) if validation else None)
     module = TrainingModule(network, objective, config, total_steps=pairs.total_steps, output=output, processes=processes)
     trainer = _trainer(config, output, pairs, processes, checkpoint_every, end, chosen)
@@ -150,20 +152,26 @@ def _modules(keys: set[str]) -> str:
     return ", ".join(sorted({key.rpartition(".")[0] for key in keys}))
 
 
-def _prepare_all(roots: Sequence[Path], cache: Path, config: Config, processes: Processes) -> list[PreparedClip]:
+def _prepare_all(roots: Sequence[Path | str], cache: Path, config: Config, processes: Processes) -> list[TrainingClip]:
     """The clips of several data sets, each with its data set's weight."""
     weights = config.training.sampling.weights
     if len(weights) > len(roots):
         raise InputError(f"training.sampling.weights has {len(weights)} values for {len(roots)} data sets: one for each --data")
-    clips = []
+    clips: list[TrainingClip] = []
     for number, root in enumerate(roots):
         weight = weights[number] if number < len(weights) else 1.0
         clips += [clip._replace(weight=weight) for clip in _prepare(root, cache, config, processes)]
     return clips
 
 
-def _prepare(root: Path, cache: Path, config: Config, processes: Processes) -> list[PreparedClip]:
+def _prepare(root: Path | str, cache: Path, config: Config, processes: Processes) -> Sequence[TrainingClip]:
     console = Console(stderr=True, quiet=processes.rank > 0)
+    if is_sharded(root):
+        shards = Shards(root, cache, processes)
+        if config.training.objective.needs_landmarks and not shards.landmarks:
+            raise InputError(f"{root} was made without landmarks, which this configuration needs: add --landmarks to mrfa shard")
+        return shards.clips()
+    root = Path(root)
     if root.is_file():
         return unpack_clips(root, cache, processes=processes)
     with Progress(console=console, transient=True) as progress:
