@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import typer
 from conftest import write_clip
 from typer.testing import CliRunner
 
@@ -83,6 +84,13 @@ def test_rows_and_mappings_have_the_options_of_animate(jobs: Rows, model: Path, 
     assert read_jobs(tmp_path / "jobs.yaml") == from_csv
     assert (job.smooth, job.adapt_scale, job.start, job.paste_back, job.driving_crop) == (0.5, True, "12", False, "auto")
     assert job.output == tmp_path / "b.mp4" and job.source == tmp_path / "portrait.png"
+
+
+def test_every_option_of_animate_is_a_column() -> None:
+    animate = typer.main.get_command(app).commands["animate"]  # type: ignore[attr-defined]
+    parameters = {parameter.name: None if parameter.required else parameter.default for parameter in animate.params}
+    defaults = {name: None if field.is_required() else field.default for name, field in Job.model_fields.items()}
+    assert parameters == defaults
 
 
 @pytest.mark.parametrize(

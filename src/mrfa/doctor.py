@@ -30,8 +30,8 @@ EXTRAS = {
     "paper-metrics": "the paper's own metrics",
     "live": "mrfa live into a camera of other programs",
     "web": "mrfa serve",
-    "onnx": "mrfa export to ONNX",
-    "openvino": "mrfa export to OpenVINO",
+    "onnx": "mrfa export to ONNX, and --backend onnxruntime",
+    "openvino": "mrfa export to OpenVINO, and --backend openvino",
     "ray": "mrfa batch on several machines",
     "c2pa": "signed marks of origin",
 }

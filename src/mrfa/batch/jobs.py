@@ -30,6 +30,7 @@ class Job(Options):
     model: str = "small"
     device: str | None = None
     precision: str | None = "auto"
+    backend: str = "torch"
     batch_size: int | None = Field(None, ge=1)
 
     def fingerprint(self) -> str:

@@ -38,7 +38,7 @@ def do(job: Job, device: str | None = None) -> Outcome:
         made_from = job.fingerprint()
         if is_done(job, made_from):
             return Outcome("skipped")
-        animator = _animator(job.model, job.device or device, job.precision, job.batch_size)
+        animator = _animator(job.model, job.device or device, job.precision, job.backend, job.batch_size)
         result = job.animate(job.source, job.driving, job.output, animator, job=made_from)
         return Outcome("done", "; ".join(result.warnings), time.perf_counter() - begin, result.frames)
     except InputError as error:
@@ -58,6 +58,6 @@ def is_done(job: Job, made_from: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _animator(model: str, device: str | None, precision: str | None, batch_size: int | None) -> Animator:
+def _animator(model: str, device: str | None, precision: str | None, backend: str, batch_size: int | None) -> Animator:
     """Loaded once for all jobs in a row that compute the same way."""
-    return Animator.from_pretrained(model, device=device, dtype=precision, batch_size=batch_size)
+    return Animator.from_pretrained(model, device=device, dtype=precision, backend=backend, batch_size=batch_size)
