@@ -134,7 +134,7 @@ def test_commands(code: str) -> None:
         if arguments[0] != "mrfa" or line.startswith(OTHERS):
             continue
         values = [value for option, value in pairwise(arguments) if option in ("-o", "--output", "--sheet")]
-        outputs = [Path(value) for value in (values if arguments[1] != "convert" else arguments[3:4])]
+        outputs = [Path(value) for value in (arguments[3:4] if arguments[1] in ("convert", "export") else values)]
         for output in outputs:
             shutil.rmtree(output, ignore_errors=True)
             output.unlink(missing_ok=True)
