@@ -122,6 +122,12 @@ def test_bad_files(name: str, tmp_path: Path) -> None:
     assert code == 2 and str(tmp_path) in text
 
 
+def test_a_file_under_a_wrong_name(video: Callable[..., Path], tmp_path: Path) -> None:
+    write_image(tmp_path / "picture.jpg", PICTURE, origin=ORIGIN)
+    for path, name in ((tmp_path / "picture.jpg", "picture.png"), (video(), "video")):
+        assert verify(path.rename(tmp_path / name))[0] == 0
+
+
 def test_animations_say_so(tiny_network: Network, clips: Path, tmp_path: Path) -> None:
     """What shows pixels of a camera, too, is a composite; a mark is seen in every picture."""
     driving = clips / "anna_0.mp4"

@@ -2,9 +2,14 @@
 
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from mrfa.errors import InputError
+
+if TYPE_CHECKING:
+    from mrfa.data.credentials import Statement
 
 STATES = {
     "Trusted": "unchanged since, by a certificate that is trusted",
@@ -15,7 +20,6 @@ STATES = {
 
 def verify(file: Annotated[Path, typer.Argument(help="Picture or video.")]) -> None:
     """Say what a file tells of its origin: exit code 0 where it says that it is synthetic, 1 where not, 2 if it is unreadable."""
-    from mrfa.data.credentials import read_statement
     from mrfa.data.origin import is_synthetic, read_notes
 
     notes = read_notes(file)
@@ -24,12 +28,24 @@ def verify(file: Annotated[Path, typer.Argument(help="Picture or video.")]) -> N
         typer.echo(f"note: {notes.origin}")
     if notes.source_type is not None:
         typer.echo(f"XMP: digital source type {notes.source_type}")
-    if find_spec("c2pa") is None:
-        typer.echo("content credentials are not looked for: pip install 'mrfa[c2pa]'", err=True)
-    elif (statement := read_statement(file)) is not None:
+    if (statement := _statement(file)) is not None:
         state = STATES.get(statement.state, statement.state)
         typer.echo(f"content credentials: {statement.source_type or 'no source type'}, signed by {statement.signer}; {state}")
         found = found or is_synthetic(statement.source_type)
     typer.echo(f"{file}: {'says that it is synthetic' if found else 'says nothing of being synthetic, which is no proof'}")
     if not found:
         raise typer.Exit(1)
+
+
+def _statement(file: Path) -> "Statement | None":
+    """Content credentials, where they can be read: the file itself can."""
+    from mrfa.data.credentials import read_statement
+
+    if find_spec("c2pa") is None:
+        typer.echo("content credentials are not looked for: pip install 'mrfa[c2pa]'", err=True)
+        return None
+    try:
+        return read_statement(file)
+    except InputError as error:
+        typer.echo(f"warning: {error}", err=True)
+        return None

@@ -44,7 +44,8 @@ def work_here(jobs: Sequence[Job], count: int) -> Iterator[tuple[int, Outcome]]:
     Yields:
         The number of a job and what became of it, in the order of their ends.
     """
-    multiprocessing.set_forkserver_preload([__name__])
+    if START_METHOD == "forkserver":
+        multiprocessing.set_forkserver_preload([__name__])
     waiting, tries = deque(range(len(jobs))), Counter[int]()
     busy: dict[Connection, _Worker] = {}
     with ExitStack() as stack:
