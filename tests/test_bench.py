@@ -65,12 +65,18 @@ def test_ways_draw_the_same(network: Network, subject: Subject, tmp_path: Path) 
         assert [frame.image.shape for frame in VideoReader(tmp_path / "out.mp4")] == [(128, 128, 3)] * 3
 
 
-def test_modes(network: Network) -> None:
+def test_modes(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     way = make_way(network, "bf16", 2)
     assert isinstance(way, Mode) and way.dtype == torch.bfloat16
-    for mode in ("auto", "fp8", "+compile"):
-        with pytest.raises(InputError, match="there is no"):
+    for mode in ("auto", "fp8", "+compile", "onnxruntime+fp8"):
+        with pytest.raises(InputError, match="there is no mode"):
             make_way(network, mode, 2)
+    asked: dict[str, Any] = {}
+    monkeypatch.setattr(ways, "Animator", lambda network, **options: asked.update(options))
+    make_way(network, "openvino+bf16", 3)
+    assert asked == {"dtype": "bf16", "backend": "openvino", "compile": False, "batch_size": 3}
+    make_way(network, "compile", None)
+    assert asked == {"dtype": None, "backend": "torch", "compile": True, "batch_size": None}
 
 
 def test_a_preset_has_random_weights(monkeypatch: pytest.MonkeyPatch, tiny_config: Config) -> None:

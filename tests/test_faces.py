@@ -229,6 +229,16 @@ def test_a_face_is_followed_though_another_is_larger(astronaut: np.ndarray) -> N
     assert_at(follow(both), 528, 135, side=105)
 
 
+def test_a_face_that_is_followed_has_the_box_of_one_that_is_looked_at_again(astronaut: np.ndarray, find: FaceFinder) -> None:
+    follow = FaceFinder(tracking=True)
+    for shift in (0, 3, 6):
+        image = np.roll(astronaut, shift, axis=1)
+        face, followed = find(image), follow(image)
+        assert face is not None and followed is not None
+        assert (len(face.landmarks), len(followed.landmarks)) == (478, 468)
+        assert followed.box == pytest.approx(face.box, abs=0.01) and followed.turn == face.turn
+
+
 def test_a_video_without_faces_is_searched_less_and_less(monkeypatch: pytest.MonkeyPatch) -> None:
     searched: list[bool] = []
     monkeypatch.setattr(FaceFinder, "_steps", lambda self, image, thorough: searched.append(thorough) or [])

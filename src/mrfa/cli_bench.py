@@ -15,7 +15,10 @@ def bench(
     model: Annotated[str, typer.Argument(help="Bundled model, model folder, or preset (random weights).")] = "small",
     mode: Annotated[
         list[str] | None,
-        typer.Option(metavar="fp32|bf16|fp16[+compile]", help="May be given several times; the sensible ones by default."),
+        typer.Option(
+            metavar="fp32|bf16|fp16|compile|onnxruntime|openvino",
+            help="Or several, such as bf16+compile; may be given several times. By default fp32 and what is fast here.",
+        ),
     ] = None,
     frames: Annotated[int, typer.Option(help="Of the driver; more on a fast device.", min=1)] = 48,
     rounds: Annotated[int, typer.Option(help="How often each way is measured.", min=1)] = 3,

@@ -3,7 +3,8 @@
 import os
 import platform
 import time
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +24,8 @@ INSTRUCTIONS = (
     "i8mm",
     "sve",
 )
-PACKAGES = ("mrfa", "torch", "numpy", "opencv-python-headless", "av")
+# Whose versions are told, of those that are installed.
+PACKAGES = ("mrfa", "torch", "numpy", "opencv-python-headless", "av", "onnxruntime", "openvino")
 # Side of the matrices multiplied, and how often.
 SIDE = {"cpu": 1536, "cuda": 8192, "mps": 4096}
 PRODUCTS = 5
@@ -56,7 +58,10 @@ def describe(device: torch.device) -> Machine:
     known = [name for name in INSTRUCTIONS if name in flags] or [torch.backends.cpu.get_cpu_capability()]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    versions = {"python": platform.python_version()} | {package: version(package) for package in PACKAGES}
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
     processor = facts.get("model name") or platform.processor() or platform.machine()
     return Machine(processor, known, cores, torch.get_num_threads(), name, versions)
 

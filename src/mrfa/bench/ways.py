@@ -12,12 +12,13 @@ from mrfa.animation.composite import Canvas
 from mrfa.animation.crop import crop_image, find_clip_crop, picture_crop
 from mrfa.animation.job import animate_file
 from mrfa.animation.portrait import crop_displacement
+from mrfa.animation.runtimes import BACKENDS
 from mrfa.bench.machine import Stopwatch
 from mrfa.config import preset_names
 from mrfa.data.images import read_image
 from mrfa.data.tensors import to_pictures, to_tensor
 from mrfa.data.video import VideoReader, VideoWriter
-from mrfa.devices import fastest_precision, pick_device, precision_name
+from mrfa.devices import PRECISIONS, fastest_precision, pick_device, precision_name
 from mrfa.errors import InputError
 from mrfa.faces.finder import FaceFinder
 from mrfa.network.model import Network, Output
@@ -25,7 +26,7 @@ from mrfa.training.config import load_config
 from mrfa.weights import bundled_names, load_model
 
 BASELINE = "straightforward"
-COMPILED = "+compile"
+COMPILE = "compile"
 # Parts of the network's work: the whole of it a frame, or of the portrait once, and of every frame.
 FORWARD, ENCODE, DETECT, ANIMATE = "forward", "encode", "detect", "animate"
 
@@ -162,14 +163,19 @@ def default_modes(device: torch.device) -> list[str]:
 
 
 def make_way(network: Network, mode: str, batch_size: int | None) -> Way:
-    """A way by its name: the baseline, or a precision, with `+compile` compiled.
+    """A way by its name: the baseline, or what differs from float32 in torch, such as `bf16+compile`, `openvino+bf16`, `fp32`.
 
     Raises:
         InputError: there is no such mode.
     """
     if mode == BASELINE:
         return Straightforward(network)
-    precision = mode.removesuffix(COMPILED)
-    if precision in ("", "auto"):
-        raise InputError(f"there is no mode '{mode}' to measure: give fp32, bf16 or fp16, or with {COMPILED}")
-    return Mode(mode, Animator(network, dtype=precision, compile=mode.endswith(COMPILED), batch_size=batch_size))
+    words = mode.split("+")
+    unknown = [word for word in words if word not in (*PRECISIONS, *BACKENDS, COMPILE)]
+    if unknown:
+        known = ", ".join((*PRECISIONS, COMPILE, *BACKENDS))
+        raise InputError(f"there is no mode '{unknown[0]}' to measure: choose from {known}, or several with + between them")
+    backend = next((word for word in words if word in BACKENDS), "torch")
+    precision = next((word for word in words if word in PRECISIONS), None)
+    animator = Animator(network, dtype=precision, backend=backend, compile=COMPILE in words, batch_size=batch_size)
+    return Mode(mode, animator)

@@ -33,7 +33,7 @@ class Face(NamedTuple):
     """A face found.
 
     Attributes:
-        landmarks: float32 `[478, 3]` in pixels, see `mrfa.faces.mesh.Mesh`.
+        landmarks: float32 in pixels, see `mrfa.faces.mesh.Mesh`: `[478, 3]`, or of a face that is followed `[468, 3]`.
         score: the detector's, in [0, 1].
     """
 
@@ -55,11 +55,12 @@ class FaceFinder:
     """Finds faces. Threads may share it, unless it tracks.
 
     Args:
-        tracking: pictures are the frames of one video, in turn; a face once found is followed.
+        tracking: pictures are the frames of one video, in turn; a face once found is followed. Lips and eyes are not looked at
+            again then, as box and turn do not depend on them.
     """
 
     def __init__(self, tracking: bool = False) -> None:
-        self._near, self._far, self._mesh = FaceDetector(SHORT_RANGE), FaceDetector(FULL_RANGE), FaceMesh()
+        self._near, self._far, self._mesh = FaceDetector(SHORT_RANGE), FaceDetector(FULL_RANGE), FaceMesh(parts=not tracking)
         self._tracking = tracking
         self._last: Face | None = None
         self._failures = 0
