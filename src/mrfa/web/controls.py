@@ -15,7 +15,7 @@ MOTIONS: dict[str, dict[str, Any]] = {
     "Only what changes, scaled to the portrait's face": {"motion": "relative", "adapt_scale": True},
     "Exactly the video's pose and proportions": {"motion": "absolute"},
 }
-STARTS = {"The best match (recommended)": "best", "Its first frame": "first"}
+STARTS = {"Best match (recommended)": "best", "First frame": "first"}
 
 
 class Controls(NamedTuple):

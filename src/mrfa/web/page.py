@@ -114,7 +114,7 @@ class Page:
         self._example_portrait = gr.Button("Use the example portrait", size="sm")
         self._portrait_note = gr.HTML(elem_classes="said", padding=False)
         self._face = gr.Radio([1], value=1, label="Which face?", visible=False)
-        self._numbered = gr.Image(label="The faces found", visible=False, interactive=False, buttons=[])
+        self._numbered = gr.Image(show_label=False, visible=False, interactive=False, buttons=[])
         self._portrait_crop = gr.Image(label="This part will move", visible=False, interactive=False, buttons=[], height=200)
 
     def _lay_out_driving(self) -> None:
