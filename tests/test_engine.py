@@ -8,6 +8,7 @@ import torch
 from conftest import tiny_preset
 from torch import Tensor
 
+import mrfa.animation.graphs
 import mrfa.devices
 from mrfa.animation.animator import Animator
 from mrfa.animation.engine import CheckedEngine, TorchEngine
@@ -86,6 +87,22 @@ def test_auto_on_cuda(monkeypatch: pytest.MonkeyPatch, generation: int, expected
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (generation, 0))
     assert fastest_precision(torch.device("cuda")) == expected
     assert fastest_precision(torch.device("mps")) == torch.float32
+
+
+def test_what_cannot_be_recorded_is_called_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
+
+    monkeypatch.setattr(mrfa.animation.graphs, "_Graph", refuse)
+    double = Graphed(lambda pair, *, more: (2 * pair[0], more))
+    pair = (torch.ones(2), None)
+    assert double(pair, more=3)[0].tolist() == [2, 2]
+    with pytest.warns(UserWarning, match="no CUDA graph can be recorded, .*capturing$"):
+        assert double(pair, more=3)[1] == 3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert double(pair, more=3)[0].tolist() == [2, 2]
+        double((torch.ones(3), None), more=3)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from threading import Lock
 from typing import Protocol
 
@@ -49,7 +50,7 @@ class TorchEngine:
         network: stays as it is.
         dtype: of the convolutions.
         compile: compile it with `torch.compile`, which takes its time at the first pictures of each batch size.
-        graphs: on CUDA, launch each part as one graph, recorded at the first pictures of each batch size.
+        graphs: on CUDA, launch each part as one graph, recorded when a batch size comes again.
     """
 
     def __init__(self, network: Network, dtype: torch.dtype, *, compile: bool = False, graphs: bool = True) -> None:
@@ -60,11 +61,9 @@ class TorchEngine:
             pack(fast)
         self._detect, self._encode, self._animate = fast.detect, fast.encode_source, fast.animate
         if compile:
-            self._detect, self._encode = (
-                torch.compile(fast.detect, dynamic=False),
-                torch.compile(fast.encode_source, dynamic=False),
-            )
-            self._animate = torch.compile(fast.animate, dynamic=False)
+            compiled = partial(torch.compile, dynamic=False)
+            self._detect, self._encode = compiled(fast.detect), compiled(fast.encode_source)
+            self._animate = compiled(fast.animate)
         if graphs and self.device.type == "cuda":
             self._detect, self._encode, self._animate = Graphed(self._detect), Graphed(self._encode), Graphed(self._animate)
 

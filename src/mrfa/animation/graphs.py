@@ -1,5 +1,6 @@
 """Functions of tensors as CUDA graphs: their hundreds of small kernels are launched at once."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Generic, ParamSpec, TypeVar
@@ -20,6 +21,8 @@ R = TypeVar("R")
 class Graphed(Generic[P, R]):
     """A function that is recorded as a graph when it is called with tensors of some shapes again, and then replayed.
 
+    One that cannot be recorded, as it waits for the GPU, is called as it is from then on, with a warning.
+
     Several threads may call it. Arguments and results are tensors, also in tuples and lists, and constants.
 
     Args:
@@ -28,7 +31,8 @@ class Graphed(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R]) -> None:
         self.function = function
-        self._graphs = dict[tuple[object, ...], _Graph | None]()
+        self._graphs: dict[tuple[object, ...], _Graph[R] | None] = {}
+        self._recordable = True
         self._lock = Lock()
 
     def __call__(self, *arguments: P.args, **named: P.kwargs) -> R:
@@ -48,9 +52,18 @@ class Graphed(Generic[P, R]):
                 if len(self._graphs) < MOST:
                     self._graphs[key] = None
                 return call(tensors)
-            graph = self._graphs[key] or _Graph(call, tensors)
-            self._graphs[key] = graph
-            return graph.replay(tensors)
+            graph = self._graphs[key]
+            if graph is None and self._recordable:
+                graph = self._graphs[key] = self._recorded(call, tensors)
+            return call(tensors) if graph is None else graph.replay(tensors)
+
+    def _recorded(self, call: Callable[[Sequence[Tensor]], R], tensors: Sequence[Tensor]) -> "_Graph[R] | None":
+        try:
+            return _Graph(call, tensors)
+        except RuntimeError as error:
+            self._recordable = False
+            warnings.warn(f"no CUDA graph can be recorded, which is slower: {str(error).splitlines()[0]}", stacklevel=4)
+            return None
 
 
 class _Graph(Generic[R]):

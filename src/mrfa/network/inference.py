@@ -223,6 +223,7 @@ class _Projection(Projection):
     """The projection with its end in place."""
 
     def finish(self, warped: Tensor) -> Tensor:
+        assert self.convolution.bias is not None
         return F.relu(warped.add_(self.convolution.bias.view(1, -1, 1, 1)), inplace=True)
 
 
