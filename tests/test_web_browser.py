@@ -24,6 +24,7 @@ from mrfa.animation.template import MotionTemplate
 from mrfa.animation.template_editing import trim
 from mrfa.data.files import private_folder
 from mrfa.data.images import read_image, write_image
+from mrfa.data.origin import read_origin
 from mrfa.data.video import VideoReader, VideoWriter
 from mrfa.network.model import Network
 from mrfa.web.limits import Limits
@@ -179,6 +180,7 @@ def test_from_upload_to_video_and_motion(user: Callable[..., User], two_faces: P
     anna.sees("Done: 40 frames")
     anna.page.locator("#result video").wait_for()
     video = VideoReader(anna.downloads("Download the video", tmp_path / "animated.mp4"))
+    assert read_origin(video.path) is not None
     assert (video.width, video.height, len(list(video))) == (512, 256, FRAMES)
     anna.button("Save the motion as a file").click()
     motion = anna.downloads("Download the motion", tmp_path / "motion.safetensors")

@@ -31,6 +31,7 @@ class Controls(NamedTuple):
         whole: show the whole picture, otherwise the face's square.
         compare: show portrait and video beside the result.
         sound: keep the video's.
+        mark: write into the picture that it is AI-generated.
     """
 
     face: int = 1
@@ -45,6 +46,7 @@ class Controls(NamedTuple):
     whole: bool = True
     compare: bool = False
     sound: bool = True
+    mark: bool = False
 
     def options(self) -> Options:
         """As the options of `mrfa animate`.
@@ -64,6 +66,7 @@ class Controls(NamedTuple):
                 paste_back=self.whole,
                 compare=self.compare,
                 audio="copy" if self.sound else "none",
+                mark=self.mark,
                 **MOTIONS[self.motion],
                 **parts,
             )

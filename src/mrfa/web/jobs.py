@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
@@ -123,7 +124,7 @@ class Jobs:
     def ahead_of(self, job: Job) -> int:
         """How many jobs are done before this one."""
         with self._lock:
-            return sum(not other.future.done() for other in self._jobs[: self._jobs.index(job)])
+            return sum(not other.future.done() for other in takewhile(lambda other: other is not job, self._jobs))
 
     def stop(self, owner: str) -> None:
         """Stop what a user has in the queue."""
@@ -143,4 +144,4 @@ class Jobs:
     def _delete(self, job: Job) -> None:
         shutil.rmtree(job.folder, ignore_errors=True)
         with self._lock:
-            self._jobs.remove(job)
+            self._jobs = [other for other in self._jobs if other is not job]

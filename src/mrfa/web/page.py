@@ -154,7 +154,8 @@ class Page:
         whole = gr.Checkbox(first.whole, label="Show the whole picture, not only the face")
         compare = gr.Checkbox(first.compare, label="Show portrait and video beside the result, in one file")
         sound = gr.Checkbox(first.sound, label="Keep the video's sound")
-        self._controls = [self._face, self._motion, start, *strengths, self._same_pose, smooth, whole, compare, sound]
+        mark = gr.Checkbox(first.mark, label="Write 'AI-generated' into the picture")
+        self._controls = [self._face, self._motion, start, *strengths, self._same_pose, smooth, whole, compare, sound, mark]
 
     def _connect(self) -> None:
         portrait = [
