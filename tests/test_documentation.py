@@ -47,6 +47,7 @@ OTHERS = (
     "torchrun ",
     *("HOST=", "RESUME=", "srun "),
     "mrfa serve",
+    "mrfa bench",
     "mrfa batch jobs.csv --ray",
     "mrfa animate portrait.jpg driving.mp4 -o signed.mp4",
     "mrfa --install-completion",
