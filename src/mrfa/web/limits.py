@@ -42,7 +42,7 @@ class Limits(NamedTuple):
             InputError: too large.
         """
         if path.stat().st_size > self.megabytes * MEGA:
-            raise InputError(f"{path.name} is larger than {self.megabytes} MB: choose a smaller or shorter one")
+            raise InputError(f"the file {path.name} is larger than {self.megabytes} MB: choose a smaller or shorter one")
 
     def check_picture(self, path: Path) -> None:
         """Check a portrait by its header.
@@ -64,10 +64,12 @@ class Limits(NamedTuple):
 
     def _check_pixels(self, path: Path, width: int, height: int) -> None:
         if width * height > self.megapixels * MEGA:
-            raise InputError(f"{path.name} has {width}x{height} pixels, more than {self.megapixels} million: make it smaller")
+            raise InputError(
+                f"the picture of {path.name} has {width}x{height} pixels, more than {self.megapixels} million: make it smaller"
+            )
 
     def _too_long(self, path: Path) -> InputError:
-        return InputError(f"{path.name} lasts longer than {self.seconds} seconds: choose a part of it")
+        return InputError(f"the motion of {path.name} lasts longer than {self.seconds} seconds: choose a part of it")
 
 
 class ShortVideo(VideoReader):
