@@ -45,7 +45,7 @@ OTHERS = (
     "mrfa train voxceleb1-transformer --data s",
     "mrfa evaluate RUN/model --data voxceleb1/",
     "torchrun ",
-    *("HOST=", "RESUME=", "srun "),
+    *("HOST=", "RESUME=", "export ", "srun "),
     "mrfa serve",
     "mrfa bench",
     "mrfa batch jobs.csv --ray",

@@ -189,6 +189,20 @@ def test_a_killed_process_is_started_again_and_all_go_on(clips: Path, tmp_path: 
     assert sorted(drawn)[0] > 0 and 1 <= len(seeds) < 3
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_store_is_divided_by_restarts_only_where_they_share_it(monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
+    """Machines count their restarts each for itself, so that processes would not find each other by them."""
+    stores: list[Any] = []
+    names = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1", "TORCHELASTIC_RESTART_COUNT": "1"}
+    for name, value in (names | {"TORCHELASTIC_USE_AGENT_STORE": str(shared)}).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Processes, "started", lambda: True)
+    monkeypatch.setattr(torch.distributed, "rendezvous", lambda address: iter([(torch.distributed.HashStore(), 0, 2)]))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *some, store, **more: stores.append(store))
+    Processes.join()
+    assert isinstance(stores[0], torch.distributed.PrefixStore) == shared
+
+
 def test_errors_of_input_come_back_as_such(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder of clips"):
         _launch(tmp_path, data=tmp_path / "missing")

@@ -29,6 +29,7 @@ LONGEST_WAIT = timedelta(days=10)
 SLOWEST_STEP = timedelta(minutes=30)
 
 _RESTARTS = "TORCHELASTIC_RESTART_COUNT"
+_SHARED_STORE = "TORCHELASTIC_USE_AGENT_STORE"
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,10 @@ class Processes:
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         if not dist.is_initialized():
             store, rank, count = next(dist.rendezvous("env://"))
-            # What processes told each other before a restart may still be there, and is no longer true.
-            store = dist.PrefixStore(os.environ.get(_RESTARTS, "0"), store)
+            if os.environ.get(_SHARED_STORE) == "True":
+                # What processes told each other before a restart is still there, and no longer true. Between machines, which
+                # count restarts each for itself, torchrun is told to make a new store for each start.
+                store = dist.PrefixStore(os.environ.get(_RESTARTS, "0"), store)
             backend = "nccl" if torch.cuda.is_available() else "gloo"
             dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=SLOWEST_STEP)
         return processes

@@ -83,7 +83,8 @@ def train(
     end = None if time_limit is None else time.monotonic() + time_limit * 60
     last, parts = output / "checkpoints" / "last.ckpt", output / "compact"
     # The command line of a run that is started again is the same, and there may be no checkpoint yet.
-    resume = resume or (Processes.restarted() and last.is_file())
+    # Of several machines only the one that failed counts a restart.
+    resume = resume or (processes.any(Processes.restarted()) and last.is_file())
     if processes.rank == 0:
         _check_output(output, resume, averaged=config.training.average > 0)
     processes.wait()
