@@ -15,7 +15,7 @@ from mrfa.data.clips import Clip
 from mrfa.data.guidance import GROUPS
 from mrfa.data.images import write_image
 from mrfa.data.packed import pack_clips, unpack_clips
-from mrfa.data.prepared import prepare_clips, read_frames
+from mrfa.data.prepared import PreparedClip, prepare_clips, read_frames, write_prepared
 from mrfa.errors import InputError
 from mrfa.processes import Processes
 
@@ -60,6 +60,17 @@ def test_a_process_that_dies_takes_one_clip_with_it(tmp_path: Path, monkeypatch:
         **dict.fromkeys(("a", "b", "c"), "read"),
     }
     assert told[-1] == (4, 4)
+
+
+def test_a_damaged_frame_is_no_frame(tmp_path: Path) -> None:
+    clip = PreparedClip(tmp_path / "a.safetensors", "a", "a", 3)
+    write_prepared(clip.path, np.zeros((3, 32, 32, 3), np.uint8), None, None)
+    tensors = load_file(clip.path)
+    tensors["jpeg"][tensors["offsets"][1] : tensors["offsets"][2]] = 0
+    save_file(tensors, clip.path)
+    assert clip.read([0, 2]).images.shape == (2, 32, 32, 3)
+    with pytest.raises(InputError, match=r"a\.safetensors is damaged"):
+        clip.read([0, 1])
 
 
 def test_no_clips_at_all(tmp_path: Path) -> None:

@@ -126,13 +126,19 @@ def read_landmarks(clip: PreparedClip) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_frames(clip: PreparedClip, indices: Sequence[int]) -> ClipFrames:
-    """Decode single frames of a prepared clip."""
+    """Decode single frames of a prepared clip.
+
+    Raises:
+        InputError: it is damaged.
+    """
     chosen = list(indices)
     with safe_open(clip.path, framework="np") as file:
         offsets = file.get_tensor("offsets")
         data = file.get_slice("jpeg")
-        images = [decode(data[int(offsets[i]) : int(offsets[i + 1])]) for i in chosen]
-        pictures = np.stack([image for image in images if image is not None])
+        images = [image for i in chosen if (image := decode(data[int(offsets[i]) : int(offsets[i + 1])])) is not None]
+        if len(images) < len(chosen):
+            raise InputError(f"{clip.path} is damaged: delete it, and it will be prepared again")
+        pictures = np.stack(images)
         if "groups" not in file.keys():  # noqa: SIM118 (safe_open is no dictionary)
             return ClipFrames(pictures, np.zeros((len(chosen), GROUPS, 2), np.float32), np.zeros(len(chosen), bool))
         return ClipFrames(pictures, file.get_tensor("groups")[chosen], file.get_tensor("found")[chosen])

@@ -33,7 +33,7 @@ from mrfa.processes import ALONE, Processes, run_apart
 
 INDEX = "index.safetensors"
 FORMAT = 1
-# Some tens of thousands of frames, a few hundred megabytes at 256x256: large for object storage, small for one process.
+# Some ten thousand frames, 160 megabytes at 256x256: large enough for object storage, and little to write again.
 CLIPS_A_SHARD = 64
 LARGEST_PICTURE = 2**26  # bytes
 BLOCK = 512  # of a tar file
