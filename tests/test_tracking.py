@@ -240,7 +240,8 @@ def test_animation_holds_as_its_template_does(model: Path, tmp_path: Path, monke
     monkeypatch.setattr("mrfa.animation.portrait.RELEASE", 1.0)  # nothing fades from frame to frame
     driver = _driver(tmp_path / "clip", "xxxxx..xxx")
     result = animate_file(ASTRONAUT, driver, tmp_path / "out.mp4", model=model, paste_back=False)
-    assert len(result.warnings) == 1 and "no face to rely on in 4 frames" in result.warnings[0]
+    # A head that random weights find may seem to turn far, which is told, too.
+    assert sum("no face to rely on in 4 frames" in warning for warning in result.warnings) == 1
     assert all(np.array_equal(written[number], written[2]) for number in range(3, 7))
 
 
