@@ -151,9 +151,10 @@ def thin_plate_part_flows(
 
 
 def _kernel(positions: Tensor, control: Tensor) -> Tensor:
-    """Radial basis U = r^2 log(r^2 + 1e-9) of the distances r: `[..., n, 2]` and `[..., P, 2]` to `[..., n, P]`."""
+    """Radial basis U = r^2 log(r^2) of the distances r, 0 at 0: `[..., n, 2]` and `[..., P, 2]` to `[..., n, P]`."""
     squared = (positions[..., :, None, :] - control[..., None, :, :]).square().sum(-1)
-    return squared * torch.log(squared + 1e-9)
+    # At least 1e-9, not 1e-9 more: what simplifies ONNX graphs takes that for 0.
+    return squared * torch.log(squared.clamp_min(1e-9))
 
 
 def _with_one(positions: Tensor) -> Tensor:
