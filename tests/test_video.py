@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from fractions import Fraction
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -747,3 +748,9 @@ def test_real_clips(faces: Path, tmp_path: Path, name: str) -> None:
     assert len(times) == reader.frame_count_estimate
     assert decoded_times(tmp_path / "out.mp4") == times == decoded_times(driver)
     assert audio_packets(tmp_path / "out.mp4") == audio_packets(driver)
+
+
+def test_a_picture_in_a_videos_place_is_called_one() -> None:
+    """FFmpeg would read it as a series of pictures that its name stands for."""
+    with pytest.raises(InputError, match=r"astronaut\.jpg: it is a picture: give the video"):
+        list(open_frames(Path(str(resources.files("mrfa"))) / "assets" / "astronaut.jpg"))

@@ -14,7 +14,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from mrfa.data.files import check_readable, is_folder
-from mrfa.data.images import PICTURE_SUFFIXES, pixel_aspect, read_image
+from mrfa.data.images import PICTURE_SUFFIXES, is_picture, pixel_aspect, read_image
 from mrfa.errors import InputError
 
 PICTURE_RATE = 25
@@ -245,7 +245,8 @@ def open_input(path: Path, **more: str) -> InputContainer:
         # An absolute path is never mistaken for a URL, and nothing in a file makes us read from the network.
         return av.open(str(path.absolute()), metadata_errors="replace", options=options)
     except av.error.ArgumentError:
-        raise InputError(f"cannot read {path}: it is a playlist, which names other files: give the video itself") from None
+        kind = "a picture" if is_picture(path) else "a playlist, which names other files"
+        raise InputError(f"cannot read {path}: it is {kind}: give the video itself") from None
     except AV_ERRORS as error:
         unusable = isinstance(error, (av.error.InvalidDataError, av.error.EOFError))
         hint = "it is empty, cut short, damaged, or not a video" if unusable else _reason(error)
