@@ -1,9 +1,10 @@
-# docker build -t mrfa . && docker run --rm --network none --user "$(id -u)" -v "$PWD:/work" mrfa animate portrait.jpg driving.mp4 -o result.mp4
+# docker build -t mrfa . && docker run --rm --network none --user "$(id -u)" -v "$PWD:/videos" mrfa animate portrait.jpg driving.mp4 -o result.mp4
 FROM python:3.12-slim
 
-# torch's CPU build: half a gigabyte instead of several. The other packages come from PyPI.
+# PyPI's torch brings several gigabytes of CUDA; --build-arg TORCH_INDEX=URL takes it from an index of CPU builds.
+ARG TORCH_INDEX
 COPY constraints.txt /tmp/
-RUN pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu "$(grep ^torch== /tmp/constraints.txt)"
+RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "$(grep ^torch== /tmp/constraints.txt)"
 
 COPY pyproject.toml README.md LICENSE /build/
 COPY src /build/src
@@ -11,6 +12,6 @@ RUN pip install --no-cache-dir -c /tmp/constraints.txt /build && rm -r /build &&
 
 USER mrfa
 ENV OMP_WAIT_POLICY=passive
-WORKDIR /work
+WORKDIR /videos
 ENTRYPOINT ["mrfa"]
 CMD ["--help"]
