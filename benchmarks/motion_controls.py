@@ -19,11 +19,10 @@ from mrfa.animation.driver import MotionTrack, open_driver
 from mrfa.animation.expression import eye_openings, take_apart
 from mrfa.animation.face_motion import PoseKind, Strengths, named_places
 from mrfa.animation.job import demo_files
-from mrfa.animation.portrait import crop_displacement
+from mrfa.animation.portrait import drawn_crops
 from mrfa.animation.settings import MotionKind, MotionSettings
 from mrfa.animation.start import parse_start, study_track
 from mrfa.data.images import read_image
-from mrfa.data.tensors import to_pictures
 from mrfa.evaluation.figures.grid import Row, draw_grid
 from mrfa.network.model import Source
 
@@ -52,7 +51,7 @@ class Demo(NamedTuple):
         drawn = self.animator.step(self.source, self.track.keypoints.part(slice(number, number + 1)), transfer=transfer)
         side = self.animator.size
         canvas = Canvas(self.picture, whole_picture(side, side), side, paste_back=False, compare=False, with_driver=False)
-        return canvas.draw(to_pictures(drawn.image)[0], crop_displacement(drawn, network.conventions)[0].cpu().numpy(), None)
+        return canvas.draw(*next(drawn_crops(drawn, network.conventions)), None)
 
 
 def open_demo() -> Demo:

@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from mrfa.animation.crop import CropBox
+from mrfa.data.tensors import to_pictures
 from mrfa.network.geometry import Conventions
 from mrfa.network.model import Output
 
@@ -57,6 +58,19 @@ def crop_displacement(output: Output, conventions: Conventions) -> Tensor:
     displacement = conventions.to_displacement(output.motion.flows[-1])
     side = output.image.shape[-1]
     return (displacement * conventions.pixel_scale((side, side), displacement) / side).permute(0, 2, 3, 1)
+
+
+def drawn_crops(output: Output, conventions: Conventions) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Of each of B frames the animated crop, uint8 `[size, size, 3]`, and its displacement, float32 `[h, w, 2]`, as `paste` takes
+    them.
+
+    Args:
+        output: of the network, for B frames.
+        conventions: of the network.
+    """
+    displacements = crop_displacement(output, conventions)
+    # The first copy waits for the device; both are done then.
+    return zip(to_pictures(output.image), displacements.cpu().numpy(), strict=True)
 
 
 class Portrait:

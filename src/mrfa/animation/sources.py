@@ -16,13 +16,12 @@ from mrfa.animation.driver import MotionTrack, Progress, TemplateDriver, VideoDr
 from mrfa.animation.expression_motion import ExpressionMotion
 from mrfa.animation.face_motion import FaceMotion, has_named_keypoints
 from mrfa.animation.motion import Transfer
-from mrfa.animation.portrait import crop_displacement
+from mrfa.animation.portrait import drawn_crops
 from mrfa.animation.settings import MotionSettings
 from mrfa.animation.stages import in_thread
 from mrfa.animation.start import Start, check_track, shown_samples, study_track
 from mrfa.animation.tracking import EASE, smooth_step
 from mrfa.data.images import is_picture, read_image
-from mrfa.data.tensors import to_pictures
 from mrfa.data.video import Frame
 from mrfa.errors import InputError
 from mrfa.faces.choice import FaceChoice
@@ -133,7 +132,7 @@ class PortraitSource:
         def frames() -> Iterator[Frame]:
             panel = None
             with in_thread(animated(), BATCHES_AHEAD) as batches, in_thread(driver.panels(canvas.panel_height)) as panels:
-                drawn = chain.from_iterable(_drawn(batch, animator) for batch in batches)
+                drawn = chain.from_iterable(drawn_crops(batch, animator.network.conventions) for batch in batches)
                 for (crop, displacement), pts, duration in zip(drawn, track.pts, track.durations, strict=True):
                     panel = next(panels, panel)
                     yield Frame(canvas.draw(crop, displacement, panel), pts, duration)
@@ -220,7 +219,10 @@ class VideoSource:
         def frames() -> Iterator[Frame]:
             numbered = _numbered(driver.panels(canvas.panel_height), shown)
             with in_thread(animated(), BATCHES_AHEAD) as batches, in_thread(numbered) as panels:
-                drawn = chain.from_iterable(zip(batch, _drawn(output, animator), strict=True) for batch, output in batches)
+                conventions = animator.network.conventions
+                drawn = chain.from_iterable(
+                    zip(batch, drawn_crops(output, conventions), strict=True) for batch, output in batches
+                )
                 for ((frame, box), (crop, displacement)), share in zip(drawn, shares, strict=False):
                     canvas.show(frame.image, box)
                     panel = next(panels, None)
@@ -269,13 +271,6 @@ def _check_for_video(settings: MotionSettings, start: Start, network: Network) -
 def _of_the_source(on_progress: Progress) -> Progress:
     """Progress with a source, where the driver goes through the same stages."""
     return lambda stage, done, total: on_progress(f"{stage} of the source", done, total)
-
-
-def _drawn(animated: Output, animator: Animator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Crop and displacement of each frame, as a canvas draws them."""
-    displacements = crop_displacement(animated, animator.network.conventions)
-    # The first copy waits for the device; both are done then.
-    return zip(to_pictures(animated.image), displacements.cpu().numpy(), strict=True)
 
 
 def _eased(trust: list[float]) -> list[float]:

@@ -13,13 +13,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mrfa.animation.composite import Canvas
 from mrfa.animation.crop import picture_crop
-from mrfa.animation.portrait import crop_displacement
+from mrfa.animation.portrait import drawn_crops
 from mrfa.bench.machine import Machine, Stopwatch, describe, matrix_peak
 from mrfa.bench.memory import Memory, peak_memory
 from mrfa.bench.subject import Subject, make_subject
 from mrfa.bench.ways import BASELINE, ENCODE, Way, default_modes, load_network, make_way
 from mrfa.data.images import read_image
-from mrfa.data.tensors import to_pictures, to_tensor
+from mrfa.data.tensors import to_tensor
 from mrfa.data.video import VideoReader, VideoWriter
 from mrfa.devices import pick_batch_size, precision_name
 from mrfa.faces.finder import FaceFinder
@@ -210,8 +210,7 @@ def _stages(network: Network, subject: Subject, drawn: Sequence[Output]) -> dict
     clock.lap()
     pictures = []
     for _, output in zip(frames, cycle(drawn), strict=False):
-        displacement = crop_displacement(output, network.conventions)[0].cpu().numpy()
-        pictures.append(canvas.draw(to_pictures(output.image)[0], displacement, None))
+        pictures.append(canvas.draw(*next(drawn_crops(output, network.conventions)), None))
     seconds["composite"] = clock.lap()
     path, size = subject.driver.with_name("out.mp4"), (canvas.width, canvas.height)
     with VideoWriter(path, width=size[0], height=size[1], time_base=reader.time_base, rate=reader.average_rate) as writer:

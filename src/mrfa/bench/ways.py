@@ -11,12 +11,12 @@ from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Canvas
 from mrfa.animation.crop import crop_image, find_clip_crop, picture_crop
 from mrfa.animation.job import animate_file
-from mrfa.animation.portrait import crop_displacement
+from mrfa.animation.portrait import drawn_crops
 from mrfa.animation.runtimes import BACKENDS
 from mrfa.bench.machine import Stopwatch
 from mrfa.config import preset_names
 from mrfa.data.images import read_image
-from mrfa.data.tensors import to_pictures, to_tensor
+from mrfa.data.tensors import to_tensor
 from mrfa.data.video import VideoReader, VideoWriter
 from mrfa.devices import PRECISIONS, fastest_precision, pick_device, precision_name
 from mrfa.errors import InputError
@@ -92,8 +92,8 @@ class Straightforward:
             for frame in reader:
                 find(frame.image)
                 drawn = self._forward(source, crop_image(frame.image, place, self._size))
-                displacement = crop_displacement(drawn, self._network.conventions)[0].cpu().numpy()
-                writer.write(canvas.draw(to_pictures(drawn.image)[0], displacement, None), frame.pts, frame.duration)
+                crop, displacement = next(drawn_crops(drawn, self._network.conventions))
+                writer.write(canvas.draw(crop, displacement, None), frame.pts, frame.duration)
 
     def example(self, source: np.ndarray, frame: np.ndarray) -> Output:
         """See `Way`."""

@@ -16,12 +16,11 @@ from mrfa.animation.crop import crop_image, picture_crop, square_around
 from mrfa.animation.face_motion import STRONGEST, Strengths
 from mrfa.animation.live import BestSoFar
 from mrfa.animation.motion import Transfer
-from mrfa.animation.portrait import crop_displacement
+from mrfa.animation.portrait import drawn_crops
 from mrfa.animation.settings import MotionSettings
 from mrfa.animation.smoothing import SmoothMotion
 from mrfa.animation.tracking import FaceWatch, Held, trusted
 from mrfa.data.images import read_image
-from mrfa.data.tensors import to_pictures
 from mrfa.faces.finder import FaceFinder
 from mrfa.live.camera import Shot
 from mrfa.network.keypoints import Keypoints
@@ -170,8 +169,8 @@ class LiveSession:
         if self._transfer is None:
             self._transfer = self._begun(portrait.source, keypoints)
         drawn = self._animator.step(portrait.source, keypoints, transfer=self._transfer)
-        displacement = crop_displacement(drawn, self._animator.network.conventions)[0].cpu().numpy()
-        return portrait.canvas.draw(to_pictures(drawn.image)[0], displacement, None)
+        crop, displacement = next(drawn_crops(drawn, self._animator.network.conventions))
+        return portrait.canvas.draw(crop, displacement, None)
 
     def _begun(self, source: Source, keypoints: Keypoints) -> Transfer | None:
         """What moves a portrait: from the calibrated pose, or else from the best so far."""
