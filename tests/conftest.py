@@ -86,6 +86,8 @@ def pair_batch(pictures: tuple[Tensor, Tensor], groups: tuple[Tensor, Tensor]) -
         "found": torch.ones(count, dtype=torch.bool),
         "still": torch.zeros(count, dtype=torch.bool),
         "heads": torch.zeros(count, HEAD_POINTS, 3),
+        "source_person": torch.zeros(count, 1, 1, 1, dtype=torch.uint8),
+        "driving_person": torch.zeros(count, 1, 1, 1, dtype=torch.uint8),
     }
 
 

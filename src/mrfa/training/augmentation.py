@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mrfa.data.guidance import MIRRORED_GROUPS
 from mrfa.network.geometry import HALF_PIXEL
+from mrfa.training.backgrounds import replace_backgrounds
 from mrfa.training.config import AugmentationConfig, DegradationConfig, StillsConfig
 from mrfa.training.degradation import Look, damage
 from mrfa.training.pairs import PairBatch
@@ -67,7 +68,7 @@ class _Warp(NamedTuple):
 
 
 def augment(batch: PairBatch, config: AugmentationConfig) -> Pair:
-    """Flip in time, flip in space, move and bend, change colours, and make worse.
+    """Flip in time, flip in space, replace backgrounds, move and bend, change colours, and make worse.
 
     The paper never flips a pair in both ways. The driving picture of a still is the same picture with its head turned; flipped in
     time, the source is.
@@ -82,6 +83,12 @@ def augment(batch: PairBatch, config: AugmentationConfig) -> Pair:
     groups = torch.where(swap.view(-1, 1, 1, 1), groups.flip(1), groups)
     images = torch.where(mirror.view(-1, 1, 1, 1, 1), images.flip(-1), images)
     groups = torch.where(mirror.view(-1, 1, 1, 1), _mirror(groups), groups)
+    if config.backgrounds.share:
+        people = torch.stack([batch["source_person"], batch["driving_person"]], dim=1).float() / 255
+        people = torch.where(swap.view(-1, 1, 1, 1, 1), people.flip(1), people)
+        people = torch.where(mirror.view(-1, 1, 1, 1, 1), people.flip(-1), people)
+        # The picture that no still's turn changes: the landmarks of a head to be turned stay where they are.
+        images, groups = replace_backgrounds(images, people, groups, swap.long(), config.backgrounds)
     warps = []
     if config.rotation or config.scale or config.shift or config.bend:
         warps.append(_crops(count, images.device, config))

@@ -105,6 +105,14 @@ class StillsConfig(Section):
     bend: float = Field(0.01, ge=0, description="smooth random deformation, as `bend` of the whole pair")
 
 
+class BackgroundsConfig(Section):
+    """Pairs whose people stand before another background, one that stays where it is; see `mrfa.training.backgrounds`."""
+
+    share: float = Field(0.0, ge=0, le=1, description="of the pairs")
+    shift: float = Field(0.12, ge=0, le=0.5, description="of one person before it, a share of the image side, at most")
+    scale: float = Field(0.15, ge=0, lt=1, description="of the same person, relative, at most")
+
+
 class DegradationConfig(Section):
     """Shares of pictures that are made worse, source and driving picture each for itself; see `mrfa.training.degradation`."""
 
@@ -141,6 +149,7 @@ class AugmentationConfig(Section):
         0.0, ge=0, le=1, description="share of rotation, scale and shift that each of both frames has for itself"
     )
     stills: StillsConfig = StillsConfig()
+    backgrounds: BackgroundsConfig = BackgroundsConfig()
     degradation: DegradationConfig = DegradationConfig()
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any, TypedDict
 
 import lightning as L
@@ -15,6 +16,7 @@ from mrfa.data.clips import square
 from mrfa.data.prepared import PreparedClip
 from mrfa.data.shards import ShardedClip
 from mrfa.errors import InputError
+from mrfa.faces.person import PersonSegmenter
 from mrfa.training.config import SamplingConfig, TrainingConfig
 from mrfa.training.stills import HEAD_POINTS, head_points
 
@@ -31,6 +33,7 @@ class PairBatch(TypedDict):
         found: `[B]`, whether both frames have landmarks.
         still: `[B]`, whether source and driving picture are the same still.
         heads: `[B, HEAD_POINTS, 3]`, of stills with landmarks, see `mrfa.training.stills`; zeros of others.
+        source_person, driving_person: uint8 `[B, 1, MASK_SIDE, MASK_SIDE]`, where a person is; one zero if nothing asks.
     """
 
     source: Tensor
@@ -40,6 +43,8 @@ class PairBatch(TypedDict):
     found: Tensor
     still: Tensor
     heads: Tensor
+    source_person: Tensor
+    driving_person: Tensor
 
 
 class _People:
@@ -83,9 +88,12 @@ class PairDraw:
 class PairDataset(Dataset[dict[str, np.ndarray]]):
     """Pairs decoded from prepared clips one by one."""
 
-    def __init__(self, clips: Sequence[TrainingClip], sampling: SamplingConfig, *, size: int, seed: int) -> None:
+    def __init__(
+        self, clips: Sequence[TrainingClip], sampling: SamplingConfig, *, size: int, seed: int, people: bool = False
+    ) -> None:
         self.draw = PairDraw(clips, sampling, seed=seed)
         self.size = size
+        self.people = people
 
     def __getitem__(self, index: int) -> dict[str, np.ndarray]:
         number, chosen = self.draw(index)
@@ -100,6 +108,8 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
             "found": np.asarray(frames.found.all()),
             "still": np.asarray(clip.still),
             "heads": _heads(frames.groups[:1], frames.found[:1] & clip.still)[0],
+            "source_person": _person(images[0], self.people),
+            "driving_person": _person(images[1], self.people),
         }
 
 
@@ -110,16 +120,25 @@ class ResidentPairs(Dataset[PairBatch]):
     """
 
     def __init__(
-        self, clips: Sequence[TrainingClip], sampling: SamplingConfig, *, size: int, seed: int, batch: int, device: torch.device
+        self,
+        clips: Sequence[TrainingClip],
+        sampling: SamplingConfig,
+        *,
+        size: int,
+        seed: int,
+        batch: int,
+        device: torch.device,
+        people: bool = False,
     ) -> None:
         self.draw = PairDraw(clips, sampling, seed=seed)
         self.batch = batch
         self.offsets = np.cumsum([0, *(clip.frames for clip in clips)])
         with ThreadPoolExecutor() as pool:
-            parts = list(pool.map(lambda clip: self._load(clip, size), clips))
+            parts = list(pool.map(lambda clip: self._load(clip, size, people), clips))
         groups, found = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
         still = np.repeat([clip.still for clip in clips], [clip.frames for clip in clips])
         self.images = torch.cat([part[0] for part in parts]).to(device)
+        self.people = torch.cat([part[3] for part in parts]).to(device)
         self.groups, self.found, self.still, self.heads = (
             torch.from_numpy(values).to(device) for values in (groups, found, still, _heads(groups, found & still))
         )
@@ -136,13 +155,16 @@ class ResidentPairs(Dataset[PairBatch]):
             "found": self.found[source] & self.found[driving],
             "still": self.still[source],
             "heads": self.heads[source],
+            "source_person": self.people[source],
+            "driving_person": self.people[driving],
         }
 
     @staticmethod
-    def _load(clip: TrainingClip, size: int) -> tuple[Tensor, np.ndarray, np.ndarray]:
+    def _load(clip: TrainingClip, size: int, people: bool) -> tuple[Tensor, np.ndarray, np.ndarray, Tensor]:
         frames = clip.read(range(clip.frames))
-        images = torch.from_numpy(np.stack([_to_size(image, size) for image in frames.images]))
-        return images, frames.groups, frames.found
+        images = [_to_size(image, size) for image in frames.images]
+        persons = [_person(image, people) for image in images]
+        return torch.from_numpy(np.stack(images)), frames.groups, frames.found, torch.from_numpy(np.stack(persons))
 
 
 def _heads(groups: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -156,6 +178,16 @@ def _heads(groups: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 def _to_size(image: np.ndarray, size: int) -> np.ndarray:
     """`[H, W, 3]` to `[3, size, size]`."""
     return np.ascontiguousarray(square(image, size).transpose(2, 0, 1))
+
+
+def _person(image: np.ndarray, wanted: bool) -> np.ndarray:
+    """Where a picture `[3, H, W]` shows a person: `[1, MASK_SIDE, MASK_SIDE]`, or a zero where that is not wanted."""
+    return _segmenter()(image.transpose(1, 2, 0))[None] if wanted else np.zeros((1, 1, 1), np.uint8)
+
+
+@cache
+def _segmenter() -> PersonSegmenter:
+    return PersonSegmenter()
 
 
 class PairNumbers(Sampler[int]):
@@ -201,7 +233,9 @@ class PairData(L.LightningDataModule):
             raise InputError(f"training.batch_size={size} must be a multiple of the {trainer.world_size} processes")
         if self.config.resident:
             return self._resident_loader(trainer, size // trainer.world_size)
-        dataset = PairDataset(self.clips, self.config.sampling, size=self.config.image_size, seed=self.config.seed)
+        dataset = PairDataset(
+            self.clips, self.config.sampling, size=self.config.image_size, seed=self.config.seed, people=self._people
+        )
         numbers = PairNumbers(trainer, steps=self.total_steps, per_step=size)
         return self._loader(dataset, numbers, size // trainer.world_size)
 
@@ -220,9 +254,15 @@ class PairData(L.LightningDataModule):
             seed=self.config.seed,
             batch=batch,
             device=trainer.strategy.root_device,
+            people=self._people,
         )
         numbers = PairNumbers(trainer, steps=self.total_steps, per_step=trainer.world_size)
         return DataLoader(dataset, batch_size=None, sampler=numbers)
+
+    @property
+    def _people(self) -> bool:
+        """Whether an augmentation asks where people are."""
+        return self.config.augmentation.backgrounds.share > 0
 
     def _loader(self, dataset: PairDataset, numbers: "PairNumbers | range", batch: int) -> DataLoader[dict[str, np.ndarray]]:
         return DataLoader(
