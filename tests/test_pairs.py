@@ -47,6 +47,17 @@ def test_pair_is_believed_where_both_frames_show_a_face(tmp_path: Path) -> None:
     assert not PairDataset([clip], SamplingConfig(), size=32, seed=0)[0]["found"] and not resident[0]["found"].any()
 
 
+def test_pairs_say_where_people_are_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clip = _clip(tmp_path, "anna_0", 9)
+    monkeypatch.setattr("mrfa.training.pairs.PersonSegmenter", lambda: lambda picture: picture[:16, :16, 0] // 2)
+    single = PairDataset([clip], SamplingConfig(), size=32, seed=0, people=True)[3]
+    batch = ResidentPairs([clip], SamplingConfig(), size=32, seed=0, batch=4, device=torch.device("cpu"), people=True)[0]
+    for which in ("source", "driving"):
+        expected = batch[which][:, :1, :16, :16] // 2  # type: ignore[literal-required]
+        assert torch.equal(batch[f"{which}_person"], expected)  # type: ignore[literal-required]
+        assert np.array_equal(single[f"{which}_person"], expected[3].numpy())
+
+
 def test_identities_are_drawn_alike_however_many_clips_they_have(tmp_path: Path) -> None:
     clips = [PreparedClip(tmp_path, f"anna_{number}", "anna", 9) for number in range(9)] + [PreparedClip(tmp_path, "b", "ben", 9)]
     draw = PairDraw(clips, SamplingConfig(), seed=0)

@@ -99,6 +99,7 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
         number, chosen = self.draw(index)
         clip = self.draw.clips[number]
         frames = clip.read(chosen)
+        segmenter = _segmenter() if self.people else None
         images = [_to_size(image, self.size) for image in frames.images]
         return {
             "source": images[0],
@@ -108,8 +109,8 @@ class PairDataset(Dataset[dict[str, np.ndarray]]):
             "found": np.asarray(frames.found.all()),
             "still": np.asarray(clip.still),
             "heads": _heads(frames.groups[:1], frames.found[:1] & clip.still)[0],
-            "source_person": _person(images[0], self.people),
-            "driving_person": _person(images[1], self.people),
+            "source_person": _person(images[0], segmenter),
+            "driving_person": _person(images[1], segmenter),
         }
 
 
@@ -163,7 +164,8 @@ class ResidentPairs(Dataset[PairBatch]):
     def _load(clip: TrainingClip, size: int, people: bool) -> tuple[Tensor, np.ndarray, np.ndarray, Tensor]:
         frames = clip.read(range(clip.frames))
         images = [_to_size(image, size) for image in frames.images]
-        persons = [_person(image, people) for image in images]
+        segmenter = PersonSegmenter() if people else None  # of its own: others need not wait for it
+        persons = [_person(image, segmenter) for image in images]
         return torch.from_numpy(np.stack(images)), frames.groups, frames.found, torch.from_numpy(np.stack(persons))
 
 
@@ -180,13 +182,14 @@ def _to_size(image: np.ndarray, size: int) -> np.ndarray:
     return np.ascontiguousarray(square(image, size).transpose(2, 0, 1))
 
 
-def _person(image: np.ndarray, wanted: bool) -> np.ndarray:
-    """Where a picture `[3, H, W]` shows a person: `[1, MASK_SIDE, MASK_SIDE]`, or a zero where that is not wanted."""
-    return _segmenter()(image.transpose(1, 2, 0))[None] if wanted else np.zeros((1, 1, 1), np.uint8)
+def _person(image: np.ndarray, segmenter: PersonSegmenter | None) -> np.ndarray:
+    """Where a picture `[3, H, W]` shows a person: `[1, MASK_SIDE, MASK_SIDE]`, or a zero where nothing tells."""
+    return np.zeros((1, 1, 1), np.uint8) if segmenter is None else segmenter(image.transpose(1, 2, 0))[None]
 
 
 @cache
 def _segmenter() -> PersonSegmenter:
+    """This process's."""
     return PersonSegmenter()
 
 
