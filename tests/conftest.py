@@ -64,15 +64,19 @@ TINY_DETECTORS: dict[str, dict[str, object]] = {
 
 
 def tiny_preset(name: str, **settings: object) -> Config:
-    """A preset's structure and settings at 64x64 with a few channels; settings as `training__steps=2`."""
-    preset = load_config(name).network.detector
+    """A preset's structure and settings at 64x64 with a few channels; settings as `training__steps=2`.
+
+    With a detail level it is 128x128.
+    """
+    network = load_config(name).network
+    preset, side = network.detector, TINY["network.image_size"] * network.reduction
     detector = TINY_DETECTORS[preset.kind]
     if preset.kind == "affine" and preset.layout == "landmarks":
         detector = detector | {"keypoints": TINY["network.detector.keypoints"], "layout": "landmarks"}
     shrunk = {key: value for key, value in TINY.items() if ".detector." not in key}
     changes = {key.replace("__", "."): value for key, value in settings.items()}
-    embedding = {"network.correlation.embedding_size": 16}
-    return load_config(name, {**shrunk, **embedding, "network.detector": detector, **changes})
+    sizes = {"network.correlation.embedding_size": 16, "network.image_size": side, "training.image_size": side}
+    return load_config(name, {**shrunk, **sizes, "network.detector": detector, **changes})
 
 
 def pair_batch(pictures: tuple[Tensor, Tensor], groups: tuple[Tensor, Tensor]) -> PairBatch:

@@ -20,7 +20,7 @@ def test_every_preset_loads_and_survives_a_round_trip(name: str, tmp_path: Path)
         ("network.detector.keypoint=3", "network.detector.keypoint: unknown key"),
         ("network.image_size=160", "multiples of 128, got 160x160"),
         ("training.image_size=320", "multiples of 128, got 320x320"),
-        ("network.refinement.iterations=7", "network.refinement.iterations"),
+        ("network.refinement.iterations=7", "refinement.iterations must be at most 6, .*detail_width adds one"),
         ("training.batch_size=many", "training.batch_size"),
         ("network.detector.kind=rigid", "network.detector: kind must be one of affine, thin_plate, transformer"),
         ("network.detector.residual_levels=6", "residual_levels is 6: 4 blocks have 5 sizes"),

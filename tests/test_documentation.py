@@ -43,6 +43,7 @@ OTHERS = (
     "mrfa prepare ",
     "mrfa shard ",
     "mrfa train voxceleb1-transformer --data s",
+    "mrfa train small-512 ",
     "mrfa evaluate RUN/model --data voxceleb1/",
     "torchrun ",
     *("HOST=", "RESUME=", "export ", "srun "),

@@ -21,6 +21,8 @@ KINDS = [
     "table4-without-occlusion",
     "table4-without-warped-feature",
     "table6-iterations-3",
+    "small-512",
+    "paper-512-affine",
 ]
 
 
@@ -41,9 +43,10 @@ def trained(preset: str, **settings: object) -> Network:
 
 def outputs(network: Network) -> Output:
     torch.manual_seed(1)
+    pictures = torch.rand(3, 3, *[network.config.image_size] * 2)
     with torch.inference_mode():
-        source = network.encode_source(torch.rand(1, 3, 64, 64))
-        return network.animate(source, network.detect(torch.rand(2, 3, 64, 64)))
+        source = network.encode_source(pictures[:1])
+        return network.animate(source, network.detect(pictures[1:]))
 
 
 def assert_equal(output: Output, expected: Output, tolerance: float = 3e-5) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mrfa.backbones import feature_layers
 from mrfa.data.guidance import GROUPS
+from mrfa.network.config import NetworkConfig
 from mrfa.network.geometry import HALF_PIXEL
 from mrfa.network.keypoints import Keypoints
 from mrfa.network.model import Network
@@ -44,6 +45,7 @@ class _CountingNetwork:
     """Stands for a network whose detector finds the bright spot of each channel; it keeps the pictures that it saw."""
 
     conventions = HALF_PIXEL
+    config = NetworkConfig()
 
     def __init__(self) -> None:
         self.seen: list[Tensor] = []
@@ -270,10 +272,10 @@ def test_background_loss_wants_inverse_maps() -> None:
 
 
 def test_frozen_detector_teaches_the_picture_and_learns_nothing(tiny_network: Network) -> None:
-    detector = tiny_network.detector.train()
+    detector = tiny_network.train().detector
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     image = torch.rand(2, 3, 64, 64, requires_grad=True)
-    frozen_keypoints(detector, image).sum().backward()
+    frozen_keypoints(tiny_network, image).sum().backward()
     assert image.grad is not None and image.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in detector.parameters())
     assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items())
@@ -281,14 +283,14 @@ def test_frozen_detector_teaches_the_picture_and_learns_nothing(tiny_network: Ne
 
 def test_frozen_detector_finds_what_the_detector_finds(tiny_network: Network) -> None:
     image = torch.rand(2, 3, 64, 64)
-    assert torch.allclose(frozen_keypoints(tiny_network.detector, image), tiny_network.detect(image).positions, atol=1e-6)
+    assert torch.allclose(frozen_keypoints(tiny_network, image), tiny_network.detect(image).positions, atol=1e-6)
 
 
 def test_consistency_compares_with_the_driving_frame(tiny_network: Network) -> None:
     pair, config = _pair(), _config(consistency_weight=1.0)
     outputs = all_passes(tiny_network, None, pair, config)
     assert outputs.output is not None
-    found = frozen_keypoints(tiny_network.detector, pair.driving)
+    found = frozen_keypoints(tiny_network, pair.driving)
     assert float(Objective(config)(outputs._replace(found=found), 0).parts["consistency"]) < 1e-5
-    other = frozen_keypoints(tiny_network.detector, pair.source)
+    other = frozen_keypoints(tiny_network, pair.source)
     assert float(Objective(config)(outputs._replace(found=other), 0).parts["consistency"]) > 1e-4

@@ -226,7 +226,7 @@ def transferred(
 
 def _carried(network: Network, positions: Tensor, before: HeadPose, after: HeadPose) -> Tensor:
     """Keypoints without a name `[B, U, 2]`, moved by the head alone."""
-    places = network.conventions.to_half_pixel(positions.to(before.place), (network.config.image_size,) * 2)
+    places = network.conventions.to_half_pixel(positions.to(before.place), network.config.keypoint_size)
     relative = (places - before.place[:, None]) @ invert_2x2(before.linear).transpose(1, 2)
     carried = relative @ after.linear.transpose(1, 2) + after.place[:, None]
     return from_half_pixel(network, carried).to(positions.device)
@@ -286,12 +286,12 @@ def named_places(network: Network, positions: Tensor) -> Tensor:
 
 def half_pixel(network: Network, positions: Tensor) -> Tensor:
     """A network's positions `[..., 2]`, half-pixel normalised, float64 on the CPU."""
-    return network.conventions.to_half_pixel(positions.double().cpu(), (network.config.image_size,) * 2).double()
+    return network.conventions.to_half_pixel(positions.double().cpu(), network.config.keypoint_size).double()
 
 
 def from_half_pixel(network: Network, places: Tensor) -> Tensor:
     """The inverse of `half_pixel`, float32: positions `[..., 2]` as the network has them."""
-    return network.conventions.from_half_pixel(places.float(), (network.config.image_size,) * 2)
+    return network.conventions.from_half_pixel(places.float(), network.config.keypoint_size)
 
 
 def take_apart_alone(places: Tensor) -> Frames:

@@ -147,7 +147,7 @@ class MotionTemplate:
                 f"{name}{made} does not fit this model's detector {fingerprint}, as not both have named keypoints: "
                 "make it again from the driving video with  mrfa motion extract --model"
             )
-        sides = (network.config.image_size,) * 2
+        sides = network.config.keypoint_size
         named = [] if self.face is None else [network.conventions.from_half_pixel(self.face.places.double(), sides).float()]
         if not fits or self.detected is None:
             return Keypoints(named[0], None)

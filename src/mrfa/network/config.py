@@ -12,6 +12,7 @@ COARSE_DIVISOR = 4
 # Bounds of what a stranger's file may ask to be built, some times as large as the paper's. WIDEST is of channels.
 WIDEST = 4096
 MOST_POINTS = 1024
+SMALLEST_SIZE = 64
 # Side of the correlation volume's maps: one of this side already takes 17 GB for a pair of pictures.
 LARGEST_VOLUME = 256
 
@@ -155,7 +156,7 @@ DetectorConfig = Annotated[
 
 
 class CoarseConfig(Section):
-    """Dense motion network of the prior (paper 3.1), at a quarter of the image size."""
+    """Dense motion network of the prior (paper 3.1), at a quarter of the size of the pictures that it sees."""
 
     width: int = Field(64, ge=1, le=WIDEST)
     max_width: int = Field(1024, ge=1, le=WIDEST)
@@ -182,7 +183,9 @@ class CorrelationConfig(Section):
 class RefinementConfig(Section):
     """Flow updater and its iterations (paper 3.2)."""
 
-    iterations: int = Field(6, ge=3, le=6, description="N: resolutions from 1/32 of the image on, doubling")
+    iterations: int = Field(
+        6, ge=3, le=7, description="N: resolutions from 1/32 of the image on, doubling; with a detail level from 1/64 on, up to 7"
+    )
     correlation_widths: tuple[Width, Width] = (128, 96)
     flow_widths: tuple[Width, Width] = (128, 64)
     motion_width: int = Field(126, ge=1, le=WIDEST)
@@ -206,6 +209,9 @@ class GeneratorConfig(Section):
     widths: tuple[Width, Width, Width, Width, Width, Width] = Field(
         (64, 128, 256, 512, 512, 512), description="from H down to H/32"
     )
+    detail_width: int = Field(
+        0, ge=0, le=WIDEST, description="of one level more, at the full size: all else then works at half of it; 0: none"
+    )
     outer_kernel: int = Field(7, ge=1, le=31, description="kernel of the first and the last convolution")
     upsampling: Literal["nearest", "bilinear"] = Field("nearest", description="in the decoder; bilinear leaves no comb behind")
     coarse_path: bool = Field(True, description="merge in the coarsely warped features of each level")
@@ -217,7 +223,7 @@ class GeneratorConfig(Section):
 class NetworkConfig(Section):
     """Everything that decides the shapes of the network's weights."""
 
-    image_size: int = Field(256, ge=64, le=2048)
+    image_size: int = Field(256, ge=SMALLEST_SIZE, le=2048)
     coordinates: Literal["half_pixel", "corner_aligned", "official"] = Field(
         "half_pixel",
         description="how positions are read: for new models; for models trained with corner-aligned grids; or as the authors' "
@@ -247,7 +253,13 @@ class NetworkConfig(Section):
 
     def _contradiction(self) -> str | None:
         """Why the parts do not go together; None where they do."""
-        largest = LARGEST_VOLUME * self.correlation.image_divisor
+        levels = len(self.feature_widths)
+        if self.refinement.iterations > levels:
+            return f"refinement.iterations must be at most {levels}, as there is no level more: generator.detail_width adds one"
+        # Corner-aligned grids of a single pixel have no size.
+        if self.image_size < SMALLEST_SIZE * self.reduction:
+            return f"image_size must be at least {SMALLEST_SIZE * self.reduction} with generator.detail_width"
+        largest = LARGEST_VOLUME * self.correlation.image_divisor * self.reduction
         if self.motion != "prior_only" and self.image_size > largest:
             return f"image_size must be at most {largest} with correlation.image_divisor {self.correlation.image_divisor}"
         if self.motion == "prior_only":
@@ -270,6 +282,22 @@ class NetworkConfig(Section):
         return None
 
     @property
+    def reduction(self) -> int:
+        """All but the generator's detail level sees the images at their size over this."""
+        return 2 if self.generator.detail_width else 1
+
+    @property
+    def keypoint_size(self) -> tuple[int, int]:
+        """Sides (h, w) of the pictures in which keypoints are found: in corner-aligned positions that makes a difference."""
+        return (self.image_size // self.reduction,) * 2
+
+    @property
+    def feature_widths(self) -> list[int]:
+        """Channels of the source features, lowest resolution first."""
+        detail = [self.generator.detail_width] if self.generator.detail_width else []
+        return [*self.generator.widths[::-1], *detail]
+
+    @property
     def size_divisor(self) -> int:
         """Both sides of the network's images are multiples of this: every halving and patch then comes out even."""
         divisors = [ENCODER_DIVISOR, self.detector.size_divisor]
@@ -279,7 +307,7 @@ class NetworkConfig(Section):
             # The last level of the pyramid still has two positions a side.
             halvings = max(self.correlation.blocks, self.correlation.pyramid_levels + 1)
             divisors.append(self.correlation.image_divisor * 2**halvings)
-        return math.lcm(*divisors)
+        return math.lcm(*divisors) * self.reduction
 
     def check_image_size(self, height: int, width: int) -> None:
         """Check that the network can run at an image size.

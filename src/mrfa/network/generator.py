@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mrfa.network.config import GeneratorConfig
 from mrfa.network.geometry import Conventions
-from mrfa.network.layers import ConvBlock, DownBlock, NormFirst, ResidualBlock, UpBlock
+from mrfa.network.layers import ConvBlock, Double, DownBlock, NormFirst, ResidualBlock, UpBlock
 from mrfa.network.refinement import Motion
 
 
@@ -28,10 +28,49 @@ class ImageEncoder(nn.Module):
         return features[::-1]
 
 
+class DetailEncoder(nn.Sequential):
+    """Source features of the detail level: image `[B, 3, H, W]` to `[B, detail_width, H, W]`."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        width = config.detail_width
+        super().__init__(ConvBlock(3, width, config.outer_kernel), ResidualBlock(width, identity=True))
+
+
+class DetailLevel(nn.Module):
+    """The decoder's level at the full size, above one that draws the picture at half of it.
+
+    What it adds to the enlarged picture is zero at first, so that a network trained at half the size can be given this level.
+    """
+
+    def __init__(self, config: GeneratorConfig, conventions: Conventions, channels: int) -> None:
+        super().__init__()
+        self.conventions = conventions
+        width = config.detail_width
+        self.up = UpBlock(config.widths[0], width, bilinear=config.upsampling == "bilinear")
+        self.residual = ResidualBlock(width, identity=True)
+        self.enlarge = Double(bilinear=True)
+        self.last = nn.Conv2d(width, channels, config.outer_kernel, padding=config.outer_kernel // 2)
+        for parameter in self.last.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, logits: Tensor, hidden: Tensor, warped: Tensor, occlusion: Tensor) -> Tensor:
+        """Logits of the picture, and of its blend, `[B, channels, H, W]`.
+
+        Args:
+            logits: those of the level below, `[B, channels, H/2, W/2]`.
+            hidden: features that these were made of, `[B, C, H/2, W/2]`.
+            warped: source features of this level under the motion, `[B, detail_width, H, W]`.
+            occlusion: `[B, 1, H, W]`, see `Motion`.
+        """
+        out = warped * occlusion + self.up(hidden) * (1 - occlusion)
+        return self.enlarge(logits) + self.last(self.residual(out)).float()
+
+
 class ImageDecoder(nn.Module):
     """Merges the warped source features coarse to fine.
 
-    With fewer than six iterations the finest levels have no warped features of their own and are only upsampled.
+    With fewer iterations than levels the finest ones have no warped features of their own and are only upsampled, but for the
+    detail level, which takes the last flow.
 
     Args:
         conventions: of the flows.
@@ -52,13 +91,14 @@ class ImageDecoder(nn.Module):
             self.merge = nn.ModuleList(NormFirst(2 * width, width) for width in widths[:-1])
         channels = 4 if config.image_blend == "predicted" else 3
         self.last = nn.Conv2d(widths[-1], channels, config.outer_kernel, padding=config.outer_kernel // 2)
+        self.detail = DetailLevel(config, conventions, channels) if config.detail_width else None
 
     def forward(self, image: Tensor, features: list[Tensor], coarse_flow: Tensor, motion: Motion) -> Tensor:
         """Driving-posed image.
 
         Args:
             image: source, `[B, 3, H, W]` in [0, 1].
-            features: of `ImageEncoder`, lowest resolution first.
+            features: of `ImageEncoder`, lowest resolution first, and then of `DetailEncoder` where there is a detail level.
             coarse_flow: F0, `[B, h, w, 2]`, for the coarse path alone.
             motion: refined motion of the first N levels.
 
@@ -66,7 +106,7 @@ class ImageDecoder(nn.Module):
             `[B, 3, H, W]` in [0, 1].
         """
         out: Tensor | None = None
-        for level in range(len(features)):
+        for level in range(len(self.up) + 1):
             out = self._merge_warped(out, features, motion, level)
             if level < len(self.up):
                 if self.merge is not None:
@@ -74,7 +114,12 @@ class ImageDecoder(nn.Module):
                     out = self.merge[level](torch.cat([out, coarse], dim=1))
                 out = self.up[level](self.residual[level](out))
         assert out is not None
-        return self._blend(self.last(out).float(), image, motion)
+        logits = self.last(out).float()
+        if self.detail is not None:
+            size = image.shape[2:]
+            warped = self.sample(features[-1], self._resized(motion.flows[-1], size))
+            logits = self.detail(logits, out, warped, self.conventions.resize(motion.occlusions[-1], size))
+        return self._blend(logits, image, motion)
 
     def _coarsely_warped(self, features: Tensor, coarse_flow: Tensor) -> Tensor:
         return self.conventions.sample_coarsely(features, self._resized(coarse_flow, features.shape[2:]))

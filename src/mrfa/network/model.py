@@ -10,10 +10,10 @@ from mrfa.network.background import BackgroundPredictor
 from mrfa.network.coarse import CoarseMotion, DenseMotion
 from mrfa.network.config import COARSE_DIVISOR, NetworkConfig
 from mrfa.network.correlation import CorrelationVolume, StructureEncoders
-from mrfa.network.generator import ImageDecoder, ImageEncoder
+from mrfa.network.generator import DetailEncoder, ImageDecoder, ImageEncoder
 from mrfa.network.geometry import CORNER_ALIGNED, HALF_PIXEL, OFFICIAL, Conventions
 from mrfa.network.keypoints import AffineDetector, Detector, Keypoints, halves
-from mrfa.network.layers import AntiAliasDownsample
+from mrfa.network.layers import AntiAliasDownsample, Halve
 from mrfa.network.refinement import Motion, Refinement, coarse_pyramid
 from mrfa.network.thin_plate import ThinPlateDetector
 from mrfa.network.transformer import TransformerDetector
@@ -27,8 +27,8 @@ class Source(NamedTuple):
     Attributes:
         image: `[B, 3, H, W]` in [0, 1].
         keypoints: of the source.
-        thumbnail: the image at the dense motion network's resolution, `[B, 3, H/4, W/4]`.
-        features: image features, lowest resolution first.
+        thumbnail: the image at the dense motion network's resolution, `[B, 3, H/4, W/4]`, with a detail level H/8.
+        features: image features, lowest resolution first; that of the detail level, where there is one, is the last.
         contexts: projected features of each refinement iteration; empty where it sees none.
         structure: structure features, `[B, C, h, w]`; None in models of the prior alone.
     """
@@ -64,7 +64,8 @@ class Network(nn.Module):
     """Face animation network. Runs at every image size that is a multiple of `config.size_divisor`.
 
     Images are `[B, 3, H, W]`, RGB in [0, 1]. `config.motion` decides which parts there are: a model of the prior alone has no
-    structure encoders and no refinement, one without a prior no dense motion network.
+    structure encoders and no refinement, one without a prior no dense motion network. With a detail level
+    (`config.generator.detail_width`) all other parts see the images at half their size, by the mean of every 2x2 pixels.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -87,10 +88,12 @@ class Network(nn.Module):
             self.refinement = Refinement(
                 config.refinement,
                 correlation_channels=(correlation.pyramid_levels + 1) * (2 * correlation.radius + 1) ** 2,
-                feature_widths=list(config.generator.widths[::-1][: config.refinement.iterations]),
+                feature_widths=config.feature_widths[: config.refinement.iterations],
                 conventions=conventions,
             )
+        self.reduce = nn.Identity() if config.reduction == 1 else Halve()
         self.encoder = ImageEncoder(config.generator)
+        self.detail_encoder = DetailEncoder(config.generator) if config.generator.detail_width else None
         self.decoder = ImageDecoder(config.generator, conventions, prior_only=config.motion == "prior_only")
         self.coarse_downsample = AntiAliasDownsample(COARSE_DIVISOR, cell_centred=not conventions.corner_aligned)
         self.structure_downsample = AntiAliasDownsample(correlation.image_divisor, cell_centred=not conventions.corner_aligned)
@@ -102,7 +105,7 @@ class Network(nn.Module):
             ValueError: an image of another shape or size.
         """
         self._check(image)
-        return self.detector(image)
+        return self.detector(self.reduce(image))
 
     def encode_source(self, image: Tensor, keypoints: Keypoints | None = None) -> Source:
         """All that depends on the source alone; `keypoints` where they are known already.
@@ -112,16 +115,19 @@ class Network(nn.Module):
         """
         self._check(image)
         keypoints = self.detect(image) if keypoints is None else keypoints
-        features = self.encoder(image)
+        reduced = self.reduce(image)
+        features = self.encoder(reduced)
+        if self.detail_encoder is not None:
+            features.append(self.detail_encoder(image))
         contexts = [] if self.refinement is None else self.refinement.project(features)
         structure = None
         if self.structure is not None:
             positions = self.detector.structure_positions(keypoints)
-            structure = self.structure.encode_source(positions, self.structure_downsample(image))
+            structure = self.structure.encode_source(positions, self.structure_downsample(reduced))
         return Source(
             image=image,
             keypoints=keypoints,
-            thumbnail=self.coarse_downsample(image),
+            thumbnail=self.coarse_downsample(reduced),
             features=features,
             contexts=contexts,
             structure=structure,
@@ -195,10 +201,11 @@ class Network(nn.Module):
             driving: their keypoints.
         """
         source = expand_source(source, len(image))
+        before, after = self.reduce(source.image), self.reduce(image)
         if self.config.background == "aligned":
-            return align_background(source.image, image, source.keypoints.positions, driving.positions, self.conventions)
+            return align_background(before, after, source.keypoints.positions, driving.positions, self.conventions)
         if self.background is not None and self.training:
-            return self.background(source.image, image)
+            return self.background(before, after)
         return None
 
     def forward(self, source: Tensor, driving: Tensor) -> Output:

@@ -88,10 +88,9 @@ def transfer_to_next(network: Network, source: Keypoints, driving: Keypoints) ->
 
     A person's shape is found of both pictures; in use that of a portrait is known of one.
     """
-    side = network.config.image_size
     with full_precision(source.positions):
         positions = torch.stack([source.positions[:, :GROUPS], driving.positions[:, :GROUPS]], 1).double()
-        places = network.conventions.to_half_pixel(positions, (side, side))
+        places = network.conventions.to_half_pixel(positions, network.config.keypoint_size)
         people = take_people_apart(places)
         frames = take_apart(places.flatten(0, 1), people.shape, people.pose.rotation)
         sources, drivers = frames.part(slice(0, None, 2)), frames.part(slice(1, None, 2))

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from mrfa.network.geometry import Conventions
@@ -71,7 +71,7 @@ def all_passes(network: Network, discriminators: Discriminators | None, pair: Pa
     transform, transformed = _transformed(network, pair, config)
     back = None
     if network.background is not None and output.background is not None and config.background_weight:
-        back = network.background(pair.driving, pair.source)
+        back = network.background(network.reduce(pair.driving), network.reduce(pair.source))
     outputs = StepOutputs(
         pair=pair,
         keypoints=stack_keypoints([output.source_keypoints, output.driving_keypoints]),
@@ -81,20 +81,21 @@ def all_passes(network: Network, discriminators: Discriminators | None, pair: Pa
         transform=transform,
         transformed=transformed,
         background_back=back,
-        found=frozen_keypoints(network.detector, _first(output.image, config)) if config.consistency_weight else None,
+        found=frozen_keypoints(network, _first(output.image, config)) if config.consistency_weight else None,
         judgements=None if discriminators is None else discriminators.judge(output.image, pair.target),
     )
     return outputs._replace(**_cross_identity(network, discriminators, pair, output, config))
 
 
-def frozen_keypoints(detector: nn.Module, image: Tensor) -> Tensor:
+def frozen_keypoints(network: Network, image: Tensor) -> Tensor:
     """Positions `[B, K, 2]`, normalised, with gradients for the picture `[B, 3, H, W]` alone.
 
     Neither the weights nor the running statistics of the detector are touched.
     """
+    detector = network.detector
     weights = {name: value.detach() for name, value in detector.named_parameters()}
     buffers = {name: value.clone() for name, value in detector.named_buffers()}
-    return functional_call(detector, weights | buffers, (image,)).positions
+    return functional_call(detector, weights | buffers, (network.reduce(image),)).positions
 
 
 def _cross_identity(
@@ -107,7 +108,7 @@ def _cross_identity(
     crossed = drive_by_next(network, pair, output, math.ceil(cross.share * len(pair.source)))
     passes: dict[str, Any] = {"crossed": crossed}
     if cross.keypoint_weight:
-        passes["crossed_found"] = frozen_keypoints(network.detector, crossed.image)
+        passes["crossed_found"] = frozen_keypoints(network, crossed.image)
     if cross.adversarial_weight and discriminators is not None:
         passes["crossed_judgements"] = discriminators.judge(crossed.image, pair.target[: len(crossed.image)])
     return passes
@@ -127,5 +128,5 @@ def _first(images: Tensor, config: ObjectiveConfig) -> Tensor:
 
 
 def _groups(network: Network, pair: Pair) -> Tensor:
-    size = pair.driving.shape[2:]
+    size = [side // network.config.reduction for side in pair.driving.shape[2:]]
     return network.conventions.from_half_pixel(torch.cat([pair.source_groups, pair.driving_groups]), size)
