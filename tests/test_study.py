@@ -1,8 +1,9 @@
 """Studies: their file, their runs, what is finished and what goes on."""
 
-import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import TINY
 
@@ -10,12 +11,15 @@ pytest.importorskip("lightning")
 
 import yaml
 
-from benchmarks.study.differences import differences
-from benchmarks.study.plan import load_study, plan_runs
-from benchmarks.study.run import run_study
+from benchmarks.study.figures import draw_differences, draw_examples
+from benchmarks.study.plan import chosen_runs, load_study, plan_runs
+from benchmarks.study.report import finished_runs, write_reports
+from benchmarks.study.results import ClipFigures, Result, difference, mean_figure, read_result, write_result
+from benchmarks.study.run import alone, run_study
+from mrfa.data.images import read_image, write_image
 from mrfa.errors import InputError
 from mrfa.processes import Processes
-from mrfa.training.config import load_config
+from mrfa.training.config import Config, load_config
 
 
 def _file(folder: Path, **changes: object) -> Path:
@@ -30,7 +34,7 @@ def _file(folder: Path, **changes: object) -> Path:
         "base": "small",
         "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()},
         "table": 3,
-        "evaluation": {"frames_per_clip": 1, "metrics": ["L1"], "baselines": False},
+        "evaluation": {"frames_per_clip": 1, "metrics": ["L1"]},
         "compare": {"affine-npmr": "affine"},
         "variants": {
             "affine": {"settings": {"network.motion": "prior_only"}, "seeds": [0, 1]},
@@ -50,33 +54,60 @@ def test_runs_come_first_seeds_first(tmp_path: Path) -> None:
 
 def test_study_trains_measures_and_goes_on(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, out = load_study(_file(tmp_path)), tmp_path / "out"
+    runs = plan_runs(study)
     told: list[str] = []
-    table = run_study(study, data=clips, test=clips, output=out, report=told.append)
+    run_study(study, runs, data=[clips], test=clips, output=out, report=told.append)
     assert len(told) == 3 and all("L1" in line for line in told)
-    text = table.read_text()
-    assert "FOMM, seed 1" in text and "FOMM + NPMR, seed 0" in text and "0.0386" in text and "not finished" not in text
-    assert (out / "study.csv").is_file()
-    assert "affine-npmr minus affine (1 seed against 2 seeds)" in text and (out / "differences.csv").is_file()
-    (out / "affine-npmr-seed0" / "summary.json").unlink()
+    table, compared = (out / "study.md").read_text().split("Differences")
+    assert "FOMM, seed 1" in table and "FOMM + NPMR, seed 0" in table and "0.0386" in table
+    assert "FOMM + NPMR minus FOMM, seed 0" in compared and "all seeds (1 and 2)" in compared and "seed 1 |" not in compared
+    assert (out / "study.csv").is_file() and (out / "differences.csv").is_file()
+    assert read_image(out / "affine-seed0" / "examples.png").shape == (2 * 128, 4 * 128, 3)
+    assert not (out / "affine-seed0" / "checkpoints").exists()
+    (out / "affine-npmr-seed0" / "result.json").unlink()
     resumed: list[bool] = []
     from benchmarks.study import run as module
 
-    train = module.train
-    monkeypatch.setattr(module, "train", lambda config, **more: (resumed.append(more["resume"]), train(config, **more))[1])
+    def forgetful(config: Config, *, output: Path, **more: Any) -> Path:
+        resumed.append(more["resume"])
+        return output / "model"
+
+    monkeypatch.setattr(module, "train", forgetful)
     again: list[str] = []
-    run_study(study, data=clips, test=clips, output=out, report=again.append)
-    assert resumed == [(out / "affine-npmr-seed0" / "checkpoints" / "last.ckpt").is_file()]
-    assert sum("finished before" in line for line in again) == 2
-    assert json.loads((out / "affine-npmr-seed0" / "summary.json").read_text())["clips"] == 2
+    run_study(study, runs, data=[clips], test=clips, output=out, report=again.append)
+    assert resumed == [False] and sum("finished before" in line for line in again) == 2
+    assert set(read_result(out / "affine-npmr-seed0" / "result.json").clips) == {"anna_0", "ben_0"}
+
+
+def test_processes_share_a_study(clips: Path, tmp_path: Path) -> None:
+    study, out = load_study(_file(tmp_path, variants={"affine-npmr": None}, compare={})), tmp_path / "out"
+    told: list[str] = []
+    folder = out / "affine-npmr-seed0"
+    with alone(folder) as mine:
+        assert mine
+        run_study(study, plan_runs(study), data=[clips], test=clips, output=out, report=told.append)
+    assert told == ["1/1 affine-npmr-seed0: another process is at it"] and not (folder / "model").exists()
+    with alone(folder) as mine:
+        assert mine
 
 
 def test_other_settings_are_not_mixed_in(clips: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     only = {"variants": {"affine-npmr": None}, "compare": {}}
-    run_study(load_study(_file(tmp_path, **only)), data=clips, test=clips, output=out)
-    changed = load_study(_file(tmp_path, variants={"affine-npmr": {"settings": {"training.learning_rate": 0.5}}}, compare={}))
+    study = load_study(_file(tmp_path, **only))
+    run_study(study, plan_runs(study), data=[clips], test=clips, output=out)
+    changed = plan_runs(study, {"training.learning_rate": 0.5})
     with pytest.raises(InputError, match="other settings"):
-        run_study(changed, data=clips, test=clips, output=out)
+        run_study(study, changed, data=[clips], test=clips, output=out)
+
+
+def test_runs_are_chosen_by_name_and_seed(tmp_path: Path) -> None:
+    runs = plan_runs(load_study(_file(tmp_path)), {"training.steps": 7})
+    assert {run.config.training.steps for run in runs} == {7}
+    assert [run.name for run in chosen_runs(runs, variants="affine", seeds="1,0")] == ["affine-seed0", "affine-seed1"]
+    assert [run.name for run in chosen_runs(runs, variants=None, seeds="1")] == ["affine-seed1"]
+    with pytest.raises(InputError, match="no 'npmr': choose among affine, affine-npmr"):
+        chosen_runs(runs, variants="affine, npmr", seeds=None)
 
 
 @pytest.mark.parametrize(
@@ -104,44 +135,90 @@ def test_no_file(tmp_path: Path) -> None:
 def test_interrupted_run_goes_on_from_its_checkpoint(clips: Path, tmp_path: Path) -> None:
     from mrfa.training.run import train
 
-    settings = {**yaml.safe_load(_file(tmp_path).read_text())["settings"], "training.steps": 2}
-    study = load_study(_file(tmp_path, settings=settings, variants={"affine-npmr": None}, compare={}))
-    (run,) = plan_runs(study)
+    study = load_study(_file(tmp_path, variants={"affine-npmr": None}, compare={}))
+    (run,) = plan_runs(study, {"training.steps": 2})
     out = tmp_path / "out"
     train(run.config, data=clips, output=out / run.name, cache=out / "cache", time_limit=1e-6)
     card = out / run.name / "model" / "README.md"
     assert "for 1 steps" in card.read_text()
-    run_study(study, data=clips, test=clips, output=out)
+    run_study(study, [run], data=[clips], test=clips, output=out)
     assert "for 2 steps" in card.read_text() and len(list((out / "cache").iterdir())) == 2
 
 
-def test_differences_are_taken_clip_by_clip(tmp_path: Path) -> None:
-    def clips_csv(name: str, figures: list[str]) -> Path:
-        path = tmp_path / name
-        lines = [f"clip{i},{method},3,{cell}" for i, cell in enumerate(figures) for method in ("source", "result")]
-        path.write_text("\n".join(["clip,method,frames,L1", *lines]) + "\n")
-        return path
+def _result(variant: str, seed: int, values: dict[str, float], coarse: float = 0.0, steps: int = 5) -> Result:
+    clips = {
+        name: ClipFigures(name[0], {"source": {"L1": 1.0}, "coarse": {"L1": value + coarse}, "result": {"L1": value}})
+        for name, value in values.items()
+    }
+    return Result(variant, seed, {"steps": steps}, 1.0, clips)
 
+
+def test_differences_are_taken_clip_by_clip_and_averaged_over_people() -> None:
     # Clips differ a lot, variants by 0.01 in every clip: the interval of the difference has no width.
-    reference = clips_csv("a", ["0.1", "0.5", "0.9", "0.2"])
-    seeds = [clips_csv("b", ["0.08", "0.48", "0.88", ""]), clips_csv("c", ["0.10", "0.50", "0.90", "0.1"])]
-    assert differences(seeds, [reference])["L1"] == pytest.approx((-0.01, -0.01, -0.01))
-    assert differences([clips_csv("d", [""])], [reference]) == {}
+    reference = _result("a", 0, {"p0": 0.1, "p1": 0.5, "q0": 0.9})
+    seeds = [_result("b", 0, {"p0": 0.08, "p1": 0.48, "q0": 0.88}), _result("b", 1, {"p0": 0.1, "p1": 0.5, "q0": 0.9, "r0": 0})]
+    assert difference(seeds, [reference], "L1") == pytest.approx((-0.01, -0.01, -0.01))
+    # Two clips of one person count as much as the one of another.
+    figure = mean_figure(reference, "L1")
+    assert figure is not None and figure.mean == pytest.approx(0.6) and (figure.low, figure.high) == pytest.approx((0.3, 0.9))
+    assert difference(seeds, [reference], "PSNR") is None
+    assert difference(seeds[:1], seeds[:1], "L1", "result", "source").mean == pytest.approx(-0.42)  # type: ignore[union-attr]
 
 
-def test_documented_study_has_the_papers_rows() -> None:
-    runs = plan_runs(load_study(Path(__file__).resolve().parents[1] / "docs" / "studies" / "table3-small.yaml"))
-    assert len(runs) == 9
+def test_tables_of_results_alone(tmp_path: Path) -> None:
+    study = load_study(_file(tmp_path))
+    with pytest.raises(InputError, match="no finished run"):
+        finished_runs(tmp_path)
+    for result in (_result("affine", 0, {"p0": 0.1}), _result("affine-npmr", 0, {"p0": 0.05}, coarse=0.02)):
+        (tmp_path / result.variant).mkdir()
+        write_result(tmp_path / result.variant / "result.json", result)
+    results = finished_runs(tmp_path)
+    text = write_reports(study, results, tmp_path).read_text()
+    assert "source repeated" in text and "-0.0500 [-0.0500, -0.0500]" in text
+    assert "FOMM + NPMR: refined minus coarse (1 seeds) | -0.0200" in text and "FOMM: refined" not in text
+    draw_differences(study, results, tmp_path / "differences.png")
+    assert read_image(tmp_path / "differences.png").min() == 0
+    write_result(tmp_path / "affine" / "result.json", _result("affine", 0, {"p0": 0.1}, steps=6))
+    with pytest.raises(InputError, match="budgets differ"):
+        finished_runs(tmp_path)
+    (tmp_path / "affine" / "result.json").write_text('{"clips": {"a": 1}}')
+    with pytest.raises(InputError, match="no result of a study"):
+        finished_runs(tmp_path)
+
+
+def test_examples_show_every_variant(tmp_path: Path) -> None:
+    study = load_study(_file(tmp_path))
+    results = [_result("affine", 1, {"p0": 0.1}), _result("affine-npmr", 0, {"p0": 0.1})]
+    for result, grey in zip(results, (50, 200), strict=True):
+        folder = tmp_path / f"{result.variant}-seed{result.seed}"
+        folder.mkdir()
+        sheet = np.zeros((4 * 128, 4 * 128, 3), np.uint8)
+        sheet[:, 3 * 128 :] = grey
+        write_image(folder / "examples.png", sheet)
+    draw_examples(study, results, tmp_path, tmp_path / "examples.png")
+    shown = read_image(tmp_path / "examples.png")
+    step = shown.shape[1] // 4 + 1
+    assert [int(shown[-64, 64 + number * step].mean()) for number in range(4)] == [0, 0, 50, 200]
+
+
+@pytest.mark.parametrize(("file", "count"), [("table3-small.yaml", 9), ("table3.yaml", 14)])
+def test_documented_studies_have_the_papers_rows(file: str, count: int) -> None:
+    runs = plan_runs(load_study(Path(__file__).resolve().parents[1] / "docs" / "studies" / file))
+    assert len(runs) == count
     for run in runs:
         paper = load_config(f"table3-{run.variant}")
         assert run.config.network.motion == paper.network.motion
         assert run.config.network.detector.kind == paper.network.detector.kind
         assert run.config.training.part_dropout == paper.training.part_dropout
+        if file == "table3.yaml":
+            refinement = paper.network.refinement.model_copy(update={"iterations": 5})
+            assert run.config.network == paper.network.model_copy(update={"refinement": refinement})
     # One budget, whatever the variant.
-    assert len({(run.config.training.steps, run.config.training.batch_size) for run in runs}) == 1
+    budgets = {(run.config.training.steps, run.config.training.batch_size, run.config.training.milestones) for run in runs}
+    assert len(budgets) == 1
 
 
 def test_study_starts_its_processes_itself(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Processes, "started", lambda: True)
     with pytest.raises(InputError, match="without torchrun"):
-        run_study(load_study(_file(tmp_path)), data=clips, test=clips, output=tmp_path / "out")
+        run_study(load_study(_file(tmp_path)), [], data=[clips], test=clips, output=tmp_path / "out")

@@ -96,7 +96,7 @@ def test_a_step_whose_gradients_are_in_place_is_like_any_other(
             monkeypatch.setattr(TrainingModule, "_can_record", lambda self: True)
             monkeypatch.setattr(module_file, "GradientGraph", graph)
         train(config, data=clips, output=tmp_path / name, cache=tmp_path / "cache")
-    assert [one.phases for one in graphs] == [[(False, False), (False, False), (False, True)]]
+    assert [one.phases for one in graphs] == [[(False, False, 0.0), (False, False, 0.0), (False, True, 0.0)]]
     plain, recorded = _checkpoint(tmp_path / "plain"), _checkpoint(tmp_path / "recorded")
     torch.testing.assert_close(plain["state_dict"], recorded["state_dict"], atol=0, rtol=0)
     torch.testing.assert_close(plain["optimizer_states"], recorded["optimizer_states"], atol=0, rtol=0)

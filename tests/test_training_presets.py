@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip("lightning")
 
@@ -14,9 +15,11 @@ from mrfa.backbones import feature_layers
 from mrfa.config import preset_names
 from mrfa.data.guidance import GROUPS
 from mrfa.network.model import Network
+from mrfa.training.augmentation import Pair
 from mrfa.training.config import ObjectiveConfig, PartDropoutConfig, load_config
 from mrfa.training.module import TrainingModule, part_dropout
 from mrfa.training.objective import Objective
+from mrfa.training.passes import all_passes
 from mrfa.training.run import train
 from mrfa.weights import load_model
 
@@ -81,6 +84,50 @@ def test_parts_are_dropped_only_while_training() -> None:
         training, evaluated = network(source, driving).coarse.mask, network.eval()(source, driving).coarse.mask
     assert training is not None and (training[:, 1:] == 0).any() and (training[:, 0] > 0).all()
     assert evaluated is not None and (evaluated > 0).all()
+
+
+def test_steps_are_recorded_but_while_dropout_rises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a CUDA graph has one dropout: of ten steps the first, and all of another number record."""
+    module = _module("voxceleb1-thin-plate", tmp_path)
+    monkeypatch.setattr(TrainingModule, "device", torch.device("cuda"))
+    module.config = module.config.model_copy(update={"cuda_graph": True})
+    monkeypatch.setattr(TrainingModule, "global_step", 0)
+    assert not module._can_record()
+    for step in (1, 3, 9):
+        monkeypatch.setattr(TrainingModule, "global_step", step)
+        assert module._can_record()
+    module.config = module.config.model_copy(update={"part_dropout": PartDropoutConfig()})
+    monkeypatch.setattr(TrainingModule, "global_step", 0)
+    assert module._can_record()
+
+
+class _Waiting(TorchDispatchMode):
+    """Collects the operations for which a GPU would have to stop, so that no graph could be recorded."""
+
+    WAIT = ("_local_scalar_dense", "_linalg_check_errors", "nonzero", "masked_select", "lift_fresh")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[str] = set()
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):  # type: ignore[no-untyped-def]
+        self.found |= {str(function) for name in self.WAIT if name in str(function)}
+        return function(*arguments, **(named or {}))
+
+
+@pytest.mark.parametrize(
+    "variant", ["npmr", *(name + more for name in ("affine", "thin-plate", "transformer") for more in ("", "-npmr"))]
+)
+def test_no_gpu_waits_within_a_step(variant: str) -> None:
+    config = tiny_preset(f"table3-{variant}", training__objective__image="pyramid")
+    network, objective = Network(config.network).train(), Objective(config.training.objective)
+    if network.dense_motion is not None:
+        network.dense_motion.dropout = config.training.part_dropout.peak
+    picture, groups = torch.rand(2, 3, 64, 64), torch.rand(2, GROUPS, 2)
+    pair = Pair(picture, picture, picture, groups, groups, torch.ones(2, dtype=torch.bool))
+    with _Waiting() as waiting:
+        objective(all_passes(network, None, pair, config.training.objective), 0).total.backward()
+    assert not waiting.found
 
 
 def _module(preset: str, tmp_path: Path) -> TrainingModule:

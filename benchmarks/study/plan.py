@@ -6,7 +6,7 @@ settings: {training.steps: 1000}        # of every variant, by dotted keys
 seeds: [0]
 table: 3                                # lay the rows out as this table of the paper; variants bear its rows' keys
 evaluation: {frames_per_clip: 6}
-compare: {affine-npmr: affine}          # a variant: what it is compared with, clip by clip
+compare: {affine-npmr: affine}          # a variant: what it is compared with, person by person
 variants:
   affine: {settings: {network.motion: prior_only}, seeds: [0, 1]}
   affine-npmr: {}
@@ -14,6 +14,7 @@ variants:
 """
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +23,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from mrfa.config import explain
 from mrfa.errors import InputError
-from mrfa.evaluation.settings import Settings
 from mrfa.network.config import Section
 from mrfa.training.config import Config, load_config
 
@@ -37,6 +37,16 @@ class Variant(Section):
     seeds: Seeds | None = Field(None, min_length=1, description="None: the study's")
 
 
+class Measuring(Section):
+    """How trained models are measured: on evenly spaced frames of every test clip, driven from its first frame."""
+
+    frames_per_clip: int = Field(6, ge=0, description="0: all")
+    metrics: tuple[str, ...] = Field(
+        ("L1", "PSNR", "SSIM", "face L1", "AKD (mediapipe)", "mouth opening (mediapipe)", "eye opening (mediapipe)"), min_length=1
+    )
+    weights: Path | None = Field(None, description="folder of the metrics' weights")
+
+
 class Study(Section):
     """A whole study."""
 
@@ -44,8 +54,8 @@ class Study(Section):
     settings: dict[str, Any] = {}
     seeds: Seeds = Field((0,), min_length=1)
     table: Literal[3, 4, 5, 6] | None = Field(None, description="the paper's ablation whose rows the variants are")
-    evaluation: Settings = Field(Settings(), description="how the trained models are measured")
-    compare: dict[str, str] = Field({}, description="variant to the one that it is compared with, clip by clip")
+    evaluation: Measuring = Measuring()
+    compare: dict[str, str] = Field({}, description="variant to the one that it is compared with, person by person")
     variants: dict[str, Variant] = Field(min_length=1)
 
     @field_validator("variants")
@@ -100,8 +110,12 @@ def load_study(path: Path) -> Study:
         raise InputError(f"{path}: {explain(error)}") from None
 
 
-def plan_runs(study: Study) -> list[Run]:
+def plan_runs(study: Study, overrides: Mapping[str, Any] | None = None) -> list[Run]:
     """All runs, first seeds first, so that a study that is stopped early has as many variants as possible.
+
+    Args:
+        study: the study.
+        overrides: settings by dotted key that win over the study's.
 
     Raises:
         InputError: a variant's settings contradict each other or name unknown keys.
@@ -109,12 +123,34 @@ def plan_runs(study: Study) -> list[Run]:
     numbered = []
     for position, (name, variant) in enumerate(study.variants.items()):
         for number, seed in enumerate(variant.seeds or study.seeds):
-            numbered.append((number, position, Run(name, seed, _configure(study, name, variant, seed))))
+            numbered.append((number, position, Run(name, seed, _configure(study, name, seed, overrides or {}))))
     return [run for _, _, run in sorted(numbered, key=lambda item: item[:2])]
 
 
-def _configure(study: Study, name: str, variant: Variant, seed: int) -> Config:
-    settings = {**study.settings, **variant.settings, "training.seed": seed}
+def chosen_runs(runs: Sequence[Run], *, variants: str | None, seeds: str | None) -> list[Run]:
+    """The runs of some variants and seeds, named between commas; None: of all.
+
+    Raises:
+        InputError: no run has such a variant or seed.
+    """
+    for text, known in ((variants, {run.variant for run in runs}), (seeds, {str(run.seed) for run in runs})):
+        unknown = [name for name in _names(text) if name not in known]
+        if unknown:
+            raise InputError(f"the study has no '{unknown[0]}': choose among {', '.join(sorted(known))}")
+    return [
+        run
+        for run in runs
+        if (variants is None or run.variant in _names(variants)) and (seeds is None or str(run.seed) in _names(seeds))
+    ]
+
+
+def _names(text: str | None) -> list[str]:
+    return [] if text is None else [name.strip() for name in text.split(",")]
+
+
+def _configure(study: Study, name: str, seed: int, overrides: Mapping[str, Any]) -> Config:
+    variant = study.variants[name]
+    settings = {**study.settings, **variant.settings, **overrides, "training.seed": seed}
     try:
         return load_config(variant.base or study.base, settings)
     except InputError as error:

@@ -73,8 +73,10 @@ def solve_thin_plate(control: Tensor, target: Tensor, regularisation: float = 0.
         system = system + regularisation * torch.eye(system.shape[-1], device=system.device)
         values = torch.cat([target, target.new_zeros(*target.shape[:-2], 3, 2)], dim=-2)
         # Other runtimes have no solver.
-        exported = torch.compiler.is_exporting() or torch.jit.is_tracing()
-        return eliminate(system, values) if exported else torch.linalg.solve(system, values)
+        if torch.compiler.is_exporting() or torch.jit.is_tracing():
+            return eliminate(system, values)
+        # Without the check for singular systems, for which a GPU would have to stop.
+        return torch.linalg.solve_ex(system, values).result
 
 
 def eliminate(system: Tensor, values: Tensor) -> Tensor:

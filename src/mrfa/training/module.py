@@ -208,14 +208,16 @@ class TrainingModule(L.LightningModule):
         return self.global_step < guidance.detector_steps and guidance.weight > 0
 
     def _can_record(self) -> bool:
-        """Whether the step can be a CUDA graph. The dropout of part flows changes from step to step."""
-        dropping = self.network.dense_motion is not None and self.network.dense_motion.dropout > 0
-        return self.config.cuda_graph and self.device.type == "cuda" and not dropping
+        """Whether the step can be a CUDA graph: not while the dropout of part flows rises from step to step."""
+        config, progress = self.config.part_dropout, self.global_step / self.total_steps
+        rising = config.first != config.peak and progress < min(config.rise, config.until)
+        return self.config.cuda_graph and self.device.type == "cuda" and not rising
 
     def _losses_and_gradients(self, pair: Pair) -> Losses:
         if self._graph is None:
             self._graph = GradientGraph(self._losses, (p for p in self.parameters() if p.requires_grad))
-        return self._graph(pair, (self._detector_alone(), self.objective.fools(self.global_step)))
+        dropout = 0.0 if self.network.dense_motion is None else self.network.dense_motion.dropout
+        return self._graph(pair, (self._detector_alone(), self.objective.fools(self.global_step), dropout))
 
 
 def part_dropout(config: PartDropoutConfig, progress: float) -> float:

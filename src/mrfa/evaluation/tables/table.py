@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mrfa.evaluation.tables.published import PublishedTable, published_table
 
 # Decimal places of a metric, as in the paper; three for all others.
-PLACES = {"L1": 4, "PSNR": 2, "FID": 2, "FPS": 2}
+PLACES = {"L1": 4, "face L1": 4, "mouth opening": 4, "eye opening": 4, "PSNR": 2, "FID": 2, "FPS": 2}
 # The method of a summary that is the model itself.
 METHOD = "result"
 
