@@ -52,6 +52,8 @@ def _train(folder: Path, fault: str, **options: Any) -> str:
         drawn.append(index)
         if fault == "crash" and rank == 1 and index > 1:
             raise RuntimeError("this process crashes")
+        if fault == "told to end" and rank == 1 and index > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
         if fault == "killed" and rank == 1 and index > 3 and not Processes.restarted():
             os.kill(os.getpid(), signal.SIGKILL)
         return draw(self, index)
@@ -152,6 +154,13 @@ def test_a_run_uses_all_devices_and_the_caller_goes_on_alone(
 def test_the_first_clock_stops_all_and_the_run_goes_on(clips: Path, tmp_path: Path) -> None:
     _launch(tmp_path, "late clock", data=clips)
     assert _checkpoint(tmp_path)["global_step"] == 1
+    _launch(tmp_path, data=clips, resume=True)
+    assert _checkpoint(tmp_path)["global_step"] == 3
+
+
+def test_a_process_that_is_told_to_end_stops_all_with_a_checkpoint(clips: Path, tmp_path: Path) -> None:
+    _launch(tmp_path, "told to end", data=clips)
+    assert 0 < _checkpoint(tmp_path)["global_step"] < 3
     _launch(tmp_path, data=clips, resume=True)
     assert _checkpoint(tmp_path)["global_step"] == 3
 

@@ -136,6 +136,26 @@ def _module(preset: str, tmp_path: Path) -> TrainingModule:
     return TrainingModule(Network(config.network), objective, config, total_steps=10, output=tmp_path)
 
 
+def test_activations_computed_again_give_the_same_gradients(tmp_path: Path) -> None:
+    pictures, gradients, kept = torch.rand(2, 2, 3, 64, 64), [], [0, 0]
+    for again in (False, True):
+        torch.manual_seed(0)
+        config = tiny_preset("voxceleb1-transformer", training__checkpoint_activations=again)
+        network, objective = Network(config.network), Objective(ObjectiveConfig(image="pyramid"))
+        TrainingModule(network, objective, config, total_steps=10, output=tmp_path)
+
+        def keep(value: torch.Tensor, again: bool = again) -> torch.Tensor:
+            kept[again] += value.numel()
+            return value
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
+            output = network(*pictures)
+        (output.image.sum() + output.motion.flows[-1].square().sum()).backward()
+        gradients.append([parameter.grad for parameter in network.parameters() if parameter.grad is not None])
+    torch.testing.assert_close(*gradients, atol=0, rtol=0)
+    assert kept[1] < kept[0]
+
+
 def test_prior_parts_are_clipped_each_by_its_largest_gradient(tmp_path: Path) -> None:
     module = _module("celebvhq-affine", tmp_path)
     for parameter in module.parameters():

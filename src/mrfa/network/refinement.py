@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mrfa.network.config import RefinementConfig
 from mrfa.network.correlation import CorrelationVolume
@@ -95,7 +96,11 @@ class FlowUpdater(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Runs the updater from H/32 up and accumulates its residuals on the coarse motion (Eq. 7)."""
+    """Runs the updater from H/32 up and accumulates its residuals on the coarse motion (Eq. 7).
+
+    Attributes:
+        recomputed: what the updater computes is not kept for the backward pass, but computed again; the training run sets it.
+    """
 
     def __init__(
         self,
@@ -107,6 +112,7 @@ class Refinement(nn.Module):
     ) -> None:
         super().__init__()
         self.conventions = conventions
+        self.recomputed = False
         self.updater = FlowUpdater(config, correlation_channels, conventions)
         widths = feature_widths if config.warped_feature else []
         self.projections = nn.ModuleList(Projection(width, config.context_width) for width in widths)
@@ -147,9 +153,13 @@ class Refinement(nn.Module):
             residual_occlusion = conventions.resize(residual_occlusion, size)
             displacement = conventions.resize_displacement(displacement0, size) + residual
             to_pixels = conventions.pixel_scale(size, displacement)
-            correlation = self._lookup(volume, displacement)
-            warped = self._warp(contexts, level, displacement)
-            flow_step, occlusion_step = self.updater(displacement * to_pixels, correlation, warped)
+            arguments = (contexts, level, displacement, displacement * to_pixels, self._lookup(volume, displacement))
+            if self.recomputed:
+                # Nothing in there is random, and a CUDA graph cannot ask for the state of random numbers.
+                steps = checkpoint(self._update, *arguments, use_reentrant=False, preserve_rng_state=False)
+            else:
+                steps = self._update(*arguments)
+            flow_step, occlusion_step = steps
             if flow_step is not None:
                 residual = residual + flow_step / to_pixels
             if occlusion_step is not None:
@@ -158,6 +168,12 @@ class Refinement(nn.Module):
             flows.append(conventions.to_flow(refined))
             occlusions.append(torch.sigmoid(conventions.resize(occlusion, size) + residual_occlusion))
         return Motion(flows, occlusions, flows[-1] if conventions.blend_refined_flow else conventions.to_flow(displacement))
+
+    def _update(
+        self, contexts: list[Tensor], level: int, displacement: Tensor, flow_px: Tensor, correlation: Tensor
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Residuals of one iteration, see `FlowUpdater`."""
+        return self.updater(flow_px, correlation, self._warp(contexts, level, displacement))
 
     def _lookup(self, volume: CorrelationVolume, displacement: Tensor) -> Tensor:
         """Correlation around a displacement, at its resolution or at the volume's where that is lower."""

@@ -1,5 +1,7 @@
 """What a run shows and keeps: speed, picture grids, and a model folder that is always current."""
 
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,8 @@ class ImagesPerSecond(Callback):
 class Checkpoints(Callback):
     """Keeps a checkpoint to resume from and a model folder of the same step, and stops the run when its time is over.
 
+    The same where one of the processes is told to end (SIGTERM): all stop after the step at hand.
+
     Args:
         config: of the network and of the training.
         checkpoint: the file, replaced when the next one is complete.
@@ -58,11 +62,21 @@ class Checkpoints(Callback):
         self.model = model
         self.every = every
         self.end = end
+        self._told_to_end = False
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        def remember(*unused: Any) -> None:
+            self._told_to_end = True
+
+        # Instead of Lightning's, which sends a message at once that no other process waits for. It puts back what was there.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, remember)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *unused: Any) -> None:
         assert isinstance(pl_module, TrainingModule)
         # Clocks differ: all processes stop when the first one says so.
-        if self.end is not None and pl_module.processes.any(time.monotonic() >= self.end):
+        over = self.end is not None and time.monotonic() >= self.end
+        if pl_module.processes.any(over or self._told_to_end):
             trainer.should_stop = True
         step = trainer.global_step
         if trainer.should_stop or step == trainer.max_steps or step % self.every == 0:

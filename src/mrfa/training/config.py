@@ -200,6 +200,9 @@ class TrainingConfig(Section):
     cuda_graph: bool = Field(
         False, description="record the step as one CUDA graph: a GPU need not wait for its kernels' launches"
     )
+    checkpoint_activations: bool = Field(
+        False, description="compute the refinement again in the backward pass: a slower step in less memory"
+    )
     seed: int = 0
     objective: ObjectiveConfig = ObjectiveConfig()
     sampling: SamplingConfig = SamplingConfig()

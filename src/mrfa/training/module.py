@@ -65,6 +65,8 @@ class TrainingModule(L.LightningModule):
         self._graph: GradientGraph | None = None
         self._recorded = False
         self._last: _Step | None = None
+        if network.refinement is not None:
+            network.refinement.recomputed = self.config.checkpoint_activations
         if self.config.compile:
             network.compile()
             objective.compile_image_loss()

@@ -192,6 +192,12 @@ def _prepare(root: Path | str, cache: Path, config: Config, processes: Processes
     return clips
 
 
+def share_norms(config: Config, processes: Processes) -> bool:
+    """Whether batch norms have the statistics of all processes, which torch can do on GPUs alone."""
+    few = config.training.batch_size < ENOUGH * processes.count
+    return processes.count > 1 and few and torch.cuda.is_available()
+
+
 class _Replicas(DDPStrategy):
     """Processes with a copy of the module each, equal at first; the module averages their gradients.
 
@@ -226,7 +232,7 @@ def _trainer(
         callbacks.append(PictureGrid(logger, every=checkpoint_every))
     except ModuleNotFoundError:
         logger = CSVLogger(output, name="", version="logs")
-    return L.Trainer(
+    trainer = L.Trainer(
         max_steps=pairs.total_steps,
         precision=config.training.precision,
         gradient_clip_val=config.training.gradient_clip,
@@ -244,8 +250,12 @@ def _trainer(
         devices=[device.index or 0] if device is not None and device.type == "cuda" else processes.local_count,
         num_nodes=processes.count // processes.local_count,
         strategy=_Replicas() if distributed else "auto",
-        sync_batchnorm=distributed and torch.cuda.is_available() and config.training.batch_size < ENOUGH * processes.count,
+        sync_batchnorm=share_norms(config, processes),
         # cuDNN's own trials make a step 4 % faster and take most of a minute at the start of every phase.
         benchmark=False,
         default_root_dir=output,
     )
+    # Before each step Lightning asks all GPUs whether a process was told to end, and the CPU waits for the answer. `Checkpoints`
+    # asks the CPUs.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+    return trainer
