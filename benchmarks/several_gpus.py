@@ -203,7 +203,7 @@ def resumption(
     batch: int = 4,
     override: Overrides = [],  # noqa: B006
 ) -> None:
-    """What comes of a run one of whose processes is killed or told to end, and how far the killed one, resumed, is from an unbroken.
+    """What comes of a run whose second process is killed or told to end; how far the killed one, resumed, is from an unbroken.
 
     Beside it stands how far two unbroken runs are from each other, as some of a GPU's sums have no order.
     """
