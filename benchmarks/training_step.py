@@ -82,8 +82,8 @@ class Trainee:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = mode.tf32
         layout = torch.channels_last if mode.channels_last else torch.contiguous_format
         network = deepcopy(network).to(memory_format=layout)  # type: ignore[call-overload]
-        settings = {"total_steps": 10**6, "output": Path(tempfile.gettempdir()), "processes": processes}
-        module = TrainingModule(network, deepcopy(objective), config, **settings)
+        folder = Path(tempfile.gettempdir())
+        module = TrainingModule(network, deepcopy(objective), config, total_steps=10**6, output=folder, processes=processes)
         if run.share_norms(config, processes):
             module = SyncBatchNorm.convert_sync_batchnorm(module)
         self.module = module.to(device)
@@ -172,6 +172,7 @@ def random_pairs(count: int, size: int, device: torch.device) -> PairBatch:
     """Noise, as both pictures of each pair, with landmarks anywhere."""
     source, driving = (torch.randint(0, 256, (count, 3, size, size), dtype=torch.uint8, device=device) for _ in range(2))
     groups = torch.rand(count, GROUPS, 2, device=device) - 0.5
+    nobody = torch.zeros(count, 1, 1, 1, dtype=torch.uint8, device=device)
     return {
         "source": source,
         "driving": driving,
@@ -180,6 +181,8 @@ def random_pairs(count: int, size: int, device: torch.device) -> PairBatch:
         "found": torch.ones(count, dtype=torch.bool, device=device),
         "still": torch.zeros(count, dtype=torch.bool, device=device),
         "heads": torch.zeros(count, HEAD_POINTS, 3, device=device),
+        "source_person": nobody,
+        "driving_person": nobody,
     }
 
 
@@ -247,7 +250,11 @@ def main(
     bench = Bench(preset, parse_overrides(override), device)
     found: dict[str, Any] = {"preset": preset, "device": device_name(device), "torch": torch.__version__, "batches": {}}
     for count in batch:
-        found["batches"][count] = in_turn(mode, rounds, lambda name, count=count: bench.measure(MODES[name], count, steps))
+
+        def measure(name: str, count: int = count) -> Measured | str:
+            return bench.measure(MODES[name], count, steps)
+
+        found["batches"][count] = in_turn(mode, rounds, measure)
         output.write_text(json.dumps(found, indent=1))
         print(f"{preset}, {count} pairs a step\n{table(found['batches'][count], BASELINE)}", flush=True)
 
