@@ -25,7 +25,7 @@ from mrfa.data.tensors import to_pictures
 from mrfa.evaluation.methods import CrossMotion
 from mrfa.evaluation.metrics import Frames, load_metrics
 
-FRAMES = 8
+FRAMES = 16
 MEASURES = ["L1", "face L1", "sharpness", "artefact"]
 
 

@@ -62,7 +62,9 @@ class DetailLevel(nn.Module):
             warped: source features of this level under the motion, `[B, detail_width, H, W]`.
             occlusion: `[B, 1, H, W]`, see `Motion`.
         """
-        out = warped * occlusion + self.up(hidden) * (1 - occlusion)
+        below = self.up(hidden)
+        # In the features' precision: of all that a training keeps, these are the largest maps.
+        out = torch.lerp(below, warped.to(below.dtype), occlusion.to(below.dtype))
         return self.enlarge(logits) + self.last(self.residual(out)).float()
 
 
