@@ -114,7 +114,8 @@ def test_training_goes_on_from_the_smaller_model(clips: Path, tmp_path: Path, ca
 
     small = tiny("small", network__coordinates="corner_aligned")
     save_model(small, tmp_path / "small", "card")
-    settings = {"steps": 1, "learning_rate": 1e-12, "objective__perceptual_weight": 0, "augmentation__backgrounds__share": 0}
+    settings = {"steps": 1, "learning_rate": 1e-12, "workers": 0}
+    settings |= {"objective__perceptual_weight": 0, "augmentation__backgrounds__share": 0}
     config = tiny_preset("small-512", **{f"training__{name}": value for name, value in settings.items()})
     large = load_model(train(config, data=clips, output=tmp_path / "run", init=str(tmp_path / "small")))
     said = "".join(capsys.readouterr().err.split())
