@@ -45,7 +45,9 @@ def _config(**more: object) -> Config:
     return load_config("small", TINY | UNGUIDED | {key.replace("__", "."): value for key, value in more.items()})
 
 
-def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_resumed_run_equals_an_unbroken_one(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Bit for bit: weights, their average, the discriminator, moments and schedule."""
     steps: list[int] = []
     monkeypatch.setattr(ImagesPerSecond, "on_train_batch_end", lambda self, trainer, *unused: steps.append(trainer.global_step))
@@ -55,6 +57,7 @@ def test_resumed_run_equals_an_unbroken_one(clips: Path, tmp_path: Path, monkeyp
     train(config, output=tmp_path / "whole", **options)
     train(config, output=tmp_path / "parts", time_limit=1e-6, **options)
     assert _checkpoint(tmp_path / "parts")["global_step"] == 1
+    assert capsys.readouterr().err.count("stopped after 1 of 4 steps") == 1
     train(config, output=tmp_path / "parts", resume=True, **options)
     assert steps == [1, 2, 3, 4, 1, 2, 3, 4]
     whole, parts = _checkpoint(tmp_path / "whole"), _checkpoint(tmp_path / "parts")

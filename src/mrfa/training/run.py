@@ -100,6 +100,9 @@ def train(
     trainer = _trainer(config, output, pairs, processes, checkpoint_every, end, chosen)
     # weights_only: a checkpoint is read without running any code from it.
     trainer.fit(module, pairs, ckpt_path=last if resume else None, weights_only=True)
+    if processes.rank == 0 and trainer.global_step < pairs.total_steps:
+        message = f"stopped after {trainer.global_step} of {pairs.total_steps} steps: --resume goes on"
+        Console(stderr=True).print(message, style="yellow")
     if compact and processes.rank == 0:
         write_compact(last, parts)
     return output / "model"
