@@ -1,5 +1,6 @@
 """Studies: their file, their runs, what is finished and what goes on."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,23 @@ from conftest import TINY
 pytest.importorskip("lightning")
 
 import yaml
+from safetensors.torch import save_file
 
 from benchmarks.study.figures import draw_differences, draw_examples
-from benchmarks.study.plan import chosen_runs, load_study, plan_runs
+from benchmarks.study.measure import measure
+from benchmarks.study.plan import Measuring, chosen_runs, load_study, plan_runs
 from benchmarks.study.report import finished_runs, write_reports
 from benchmarks.study.results import ClipFigures, Result, difference, mean_figure, read_result, write_result
 from benchmarks.study.run import alone, run_study
 from mrfa.data.images import read_image, write_image
+from mrfa.data.prepared import prepare_clips
+from mrfa.efficientnet import EfficientNetLayers
 from mrfa.errors import InputError
+from mrfa.identity import IdentityNetwork
+from mrfa.network.model import Network
 from mrfa.processes import Processes
 from mrfa.training.config import Config, load_config
+from mrfa.weights import save_model
 
 
 def _file(folder: Path, **changes: object) -> Path:
@@ -96,6 +104,10 @@ def test_other_settings_are_not_mixed_in(clips: Path, tmp_path: Path) -> None:
     only = {"variants": {"affine-npmr": None}, "compare": {}}
     study = load_study(_file(tmp_path, **only))
     run_study(study, plan_runs(study), data=[clips], test=clips, output=out)
+    told: list[str] = []
+    faster = plan_runs(study, {"training.cuda_graph": True, "training.workers": 1})
+    run_study(study, faster, data=[clips], test=clips, output=out, report=told.append)
+    assert told == ["1/1 affine-npmr-seed0: finished before"]
     changed = plan_runs(study, {"training.learning_rate": 0.5})
     with pytest.raises(InputError, match="other settings"):
         run_study(study, changed, data=[clips], test=clips, output=out)
@@ -222,3 +234,31 @@ def test_study_starts_its_processes_itself(clips: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(Processes, "started", lambda: True)
     with pytest.raises(InputError, match="without torchrun"):
         run_study(load_study(_file(tmp_path)), [], data=[clips], test=clips, output=tmp_path / "out")
+
+
+def test_measured_in_processes_as_here_with_identity_where_its_weights_are(
+    clips: Path, tiny_network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tiny_network, tmp_path / "model", "# A model\n")
+    save_file(IdentityNetwork(EfficientNetLayers()).state_dict(), tmp_path / "identity.safetensors")
+    prepared = prepare_clips(clips, tmp_path / "cache", size=64, landmarks=False)[0]
+    measuring = Measuring(frames_per_clip=2, metrics=("L1", "PSNR"))
+    # No face is in these pictures: any place will do.
+    monkeypatch.setattr("benchmarks.study.measure.shared_face_mesh", lambda: lambda picture: np.full((478, 3), picture.mean()))
+    with ThreadPoolExecutor(2) as threads:
+        one, other = (
+            measure(
+                tmp_path / "model",
+                prepared,
+                measuring,
+                device="cpu",
+                examples=tmp_path / "examples.png",
+                weights=tmp_path,
+                processes=processes,
+            )
+            for processes in (None, threads)
+        )
+    assert one == other
+    figures = one["anna_0"].figures
+    assert one["anna_0"].person == "anna" and figures.keys() == {"source", "coarse", "result"}
+    assert figures["result"].keys() == {"L1", "PSNR", "identity (EfficientNet)"} and figures["result"]["L1"] > 0

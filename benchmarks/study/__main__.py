@@ -29,6 +29,7 @@ def study(
     settings: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE for all variants, over the file's.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default what there is.")] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder for prepared clips.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Folder of the metrics' weights.")] = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 500,
 ) -> None:
     """Train and measure the variants of a study; call it again to go on, or once for each GPU at the same time."""
@@ -52,6 +53,7 @@ def study(
             test=test,
             output=output,
             cache=cache,
+            weights=weights,
             device=device,
             checkpoint_every=checkpoint_every,
             report=typer.echo,

@@ -44,7 +44,6 @@ class Measuring(Section):
     metrics: tuple[str, ...] = Field(
         ("L1", "PSNR", "SSIM", "face L1", "AKD (mediapipe)", "mouth opening (mediapipe)", "eye opening (mediapipe)"), min_length=1
     )
-    weights: Path | None = Field(None, description="folder of the metrics' weights")
 
 
 class Study(Section):

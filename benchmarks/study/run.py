@@ -23,7 +23,7 @@ from mrfa.data.prepared import PreparedClip, prepare_clips
 from mrfa.errors import InputError
 from mrfa.evaluation.tables.table import METHOD
 from mrfa.processes import Processes
-from mrfa.training.config import load_config
+from mrfa.training.config import Config, load_config
 from mrfa.training.run import STORED_SIZE, train
 
 EXAMPLES_FILE = "examples.png"
@@ -39,6 +39,7 @@ def run_study(
     test: Path,
     output: Path,
     cache: Path | None = None,
+    weights: Path | None = None,
     device: str | None = None,
     checkpoint_every: int = 500,
     report: Callable[[str], None] = lambda line: None,
@@ -55,6 +56,7 @@ def run_study(
         test: folder of clips of other people, or packed file, on which the models are measured.
         output: holds a folder a run, `<variant>-seed<k>`, with `model`, `result.json` and pictures of some clips, and the tables.
         cache: folder for prepared clips, shared by all runs; `output/cache` by default.
+        weights: folder of the metrics' weights.
         device: to train and measure on; None: what there is.
         checkpoint_every: steps between checkpoints.
         report: called with a line for each run.
@@ -66,7 +68,7 @@ def run_study(
         raise InputError("a study uses all devices of this machine by itself: call it without torchrun")
     for run in runs:
         _check_same_settings(output / run.name, run)
-    for problem in unavailable(study.evaluation):
+    for problem in unavailable(study.evaluation, weights):
         report(f"not measured: {problem}")
     # The trainer's lines on hardware and layers would drown the study's.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -83,8 +85,15 @@ def run_study(
                 else:
                     start = time.monotonic()
                     model, trained = _trained(run, folder, data, cache, device, checkpoint_every)
-                    examples = folder / EXAMPLES_FILE
-                    found = measure(model, clips, study.evaluation, device=device, examples=examples, processes=processes)
+                    found = measure(
+                        model,
+                        clips,
+                        study.evaluation,
+                        device=device,
+                        examples=folder / EXAMPLES_FILE,
+                        weights=weights,
+                        processes=processes,
+                    )
                     result = Result(run.variant, run.seed, budget(run), trained, found)
                     _finish(folder, result)
                     said = f"{_means(result)} ({trained:.0f} s of training, {time.monotonic() - start:.0f} s in all)"
@@ -157,8 +166,14 @@ def _free_memory() -> None:
 def _check_same_settings(folder: Path, run: Run) -> None:
     """Figures of another network or of a shorter training are not mixed in."""
     model = folder / "model"
-    if (model / "config.yaml").is_file() and load_config(model) != run.config:
+    if (model / "config.yaml").is_file() and _what_is_trained(load_config(model)) != _what_is_trained(run.config):
         raise InputError(f"{folder} was trained with other settings: give another --output, or delete that folder")
+
+
+def _what_is_trained(config: Config) -> Config:
+    """A configuration without what makes it faster alone."""
+    same = {"workers": 0, "resident": False, "compile": False, "cuda_graph": False}
+    return config.model_copy(update={"training": config.training.model_copy(update=same)})
 
 
 def _means(result: Result) -> str:
