@@ -181,7 +181,7 @@ def test_tables_of_results_alone(tmp_path: Path) -> None:
     study = load_study(_file(tmp_path))
     with pytest.raises(InputError, match="no finished run"):
         finished_runs(tmp_path)
-    for result in (_result("affine", 0, {"p0": 0.1}), _result("affine-npmr", 0, {"p0": 0.05}, coarse=0.02)):
+    for result in (_result("affine", 0, {"p0": 0.1}, coarse=0.01), _result("affine-npmr", 0, {"p0": 0.05}, coarse=0.02)):
         (tmp_path / result.variant).mkdir()
         write_result(tmp_path / result.variant / "result.json", result)
     results = finished_runs(tmp_path)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.study.plan import Study
+from benchmarks.study.plan import Study, plan_runs
 from benchmarks.study.results import RESULT, Result, difference, mean_figure, metrics, read_result
 from mrfa.data.files import replacing
 from mrfa.errors import InputError
@@ -100,12 +100,13 @@ def _table(study: Study, results: Sequence[Result]) -> Table:
 
 def _inner_table(study: Study, results: Sequence[Result]) -> Table:
     """What the refinement changes within one network: its result against the picture of its coarse motion alone."""
+    refined = dict.fromkeys(run.variant for run in plan_runs(study) if run.config.network.motion != "prior_only")
     rows = []
-    for variant in study.variants:
+    for variant in refined:
         own = of_variant(results, variant)
-        figures = {metric: difference(own, own, metric, METHOD, COARSE) for metric in metrics(own)} if own else {}
+        figures = {metric: difference(own, own, metric, METHOD, COARSE) for metric in metrics(own)}
         known = {metric: figure for metric, figure in figures.items() if figure is not None}
-        if any(figure.mean for figure in known.values()):
+        if known:
             rows.append(Row(f"{title(study, variant)}: refined minus coarse ({len(own)} seeds)", known))
     return Table("Within one network, refined and coarse motion", _columns(rows), rows, [])
 
