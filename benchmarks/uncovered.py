@@ -19,9 +19,10 @@ from torch import Tensor
 from mrfa.animation.animator import Animator
 from mrfa.data.clips import list_clips, read_clip
 from mrfa.data.images import write_image
-from mrfa.data.tensors import to_pictures, to_tensor
+from mrfa.data.tensors import to_pictures
 from mrfa.evaluation.summary import bootstrap_interval
 from mrfa.faces.person import PersonSegmenter
+from mrfa.training.augmentation import with_person
 from mrfa.training.backgrounds import replace_backgrounds
 from mrfa.training.config import BackgroundsConfig
 
@@ -45,13 +46,14 @@ def read_scene(path: Path, size: int, pairs: int, seed: int) -> Scene:
     frames = read_clip(path, size)
     chosen = frames[np.linspace(len(frames) / (pairs + 1), len(frames) - 1, pairs).astype(int)]
     segmenter = PersonSegmenter()
-    both = [np.stack([frames[0], frame]) for frame in chosen]
-    pictures = torch.stack([to_tensor(pair) for pair in both])
-    people = torch.from_numpy(np.stack([[segmenter(picture) for picture in pair] for pair in both]))[:, :, None] / 255
+    both = [frame for other in chosen for frame in (frames[0], other)]
+    pictures = torch.from_numpy(np.stack(both)).permute(0, 3, 1, 2)
+    layers = with_person(pictures, torch.from_numpy(np.stack([segmenter(frame) for frame in both]))[:, None])
     torch.manual_seed(seed)
-    moved, _ = replace_backgrounds(pictures, people, torch.zeros(pairs, 2, 1, 2), torch.ones(pairs, dtype=torch.long), MOVES)
-    masks = [[torch.from_numpy(segmenter(picture)) / 255 for picture in to_pictures(pair)] for pair in moved]
-    left = torch.stack([(source > THERE) & (driving < GONE) for source, driving in masks])[:, None]
+    second = torch.ones(pairs, dtype=torch.long)
+    moved = replace_backgrounds(layers.unflatten(0, (pairs, 2)), torch.zeros(pairs, 2, 1, 2), second, MOVES)[0][:, :, :3]
+    there = [[torch.from_numpy(segmenter(picture)) / 255 for picture in to_pictures(pair)] for pair in moved]
+    left = torch.stack([(source > THERE) & (driving < GONE) for source, driving in there])[:, None]
     return Scene(moved[:, 0], moved[:, 1], torch.nn.functional.interpolate(left.float(), size=(size, size)))
 
 

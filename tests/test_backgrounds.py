@@ -29,6 +29,11 @@ def _pairs(count: int, place: tuple[float, float] = (0.0, 0.0)) -> tuple[Tensor,
     return pictures[:, None].expand(-1, 2, -1, -1, -1), mask.expand(count, 2, 1, SIDE, SIDE), groups
 
 
+def _replaced(pictures: Tensor, masks: Tensor, groups: Tensor, moved: Tensor, config: BackgroundsConfig) -> tuple[Tensor, Tensor]:
+    images, places = replace_backgrounds(torch.cat([pictures, masks], 2), groups, moved, config)
+    return images[:, :, :3], places
+
+
 def _middle(pictures: Tensor) -> Tensor:
     """Where the red is, `[N, 2]`, normalised."""
     red = (pictures[:, 0] - pictures[:, 1]).clamp_min(0)
@@ -41,7 +46,7 @@ def test_the_moved_person_takes_its_landmarks_along_and_leaves_background() -> N
     pictures, masks, groups = _pairs(16, (0.15, 0.05))
     moved = torch.arange(16) % 2
     config = BackgroundsConfig(share=1.0, shift=0.15, scale=0.15)
-    images, places = replace_backgrounds(pictures, masks, groups, moved, config)
+    images, places = _replaced(pictures, masks, groups, moved, config)
     rows = torch.arange(16)
     for which, number in ((moved, "moved"), (1 - moved, "still")):
         torch.testing.assert_close(_middle(images[rows, which]), places[rows, which, 0], atol=0.02, rtol=0, msg=number)
@@ -59,7 +64,7 @@ def test_the_moved_person_takes_its_landmarks_along_and_leaves_background() -> N
 def test_some_stand_before_the_background_of_another_pair() -> None:
     torch.manual_seed(1)
     pictures, masks, groups = _pairs(40)
-    images, _ = replace_backgrounds(pictures, masks, groups, torch.ones(40, dtype=torch.long), NO_MOVE)
+    images, _ = _replaced(pictures, masks, groups, torch.ones(40, dtype=torch.long), NO_MOVE)
     corners = images[:, 0, 0, 0, 0]
     same = torch.isclose(corners, pictures[:, 0, 0, 0, 0], atol=1e-3)
     assert 8 < same.sum() < 32
@@ -70,7 +75,7 @@ def test_a_share_of_the_pairs_is_left_alone() -> None:
     torch.manual_seed(2)
     pictures, masks, groups = _pairs(200)
     config = NO_MOVE.model_copy(update={"share": 0.3, "shift": 0.2})
-    images, places = replace_backgrounds(pictures, masks, groups, torch.ones(200, dtype=torch.long), config)
+    images, places = _replaced(pictures, masks, groups, torch.ones(200, dtype=torch.long), config)
     changed = (places != groups).flatten(1).any(1)
     assert 40 < changed.sum() < 80
     assert torch.equal(images[~changed], pictures[~changed])
@@ -80,7 +85,7 @@ def test_a_head_cut_by_the_upper_edge_stays_there() -> None:
     torch.manual_seed(3)
     pictures, masks, groups = _pairs(60, (0.0, -0.8))
     config = BackgroundsConfig(share=1.0, shift=0.2, scale=0.2)
-    images, places = replace_backgrounds(pictures, masks, groups, torch.ones(60, dtype=torch.long), config)
+    images, places = _replaced(pictures, masks, groups, torch.ones(60, dtype=torch.long), config)
     assert places[:, 1, 0, 1].max() < -0.75 and places[:, 1, 0, 1].min() < -1
     assert (images[:, 1, 0, 0].amax(-1) > 0.95).all(), "the uppermost row shows background alone"
 
@@ -116,3 +121,21 @@ def test_augmentation_flips_masks_with_their_pictures() -> None:
     pair = augment(batch, AugmentationConfig(colour_jitter=0, backgrounds=NO_MOVE))
     for image, found in ((pair.source, pair.source_groups), (pair.driving, pair.driving_groups)):
         torch.testing.assert_close(_middle(image)[:, 0], found[:, 0, 0], atol=0.02, rtol=0)
+
+
+def test_places_that_a_person_leaves_weigh_more() -> None:
+    """Of the source picture, as both are after all that moves them; where nothing tells people, no place does."""
+    torch.manual_seed(5)
+    pictures, masks, groups = _pairs(12, (-0.15, 0.0))
+    others, other_masks, _ = _pairs(12, (0.15, 0.0))
+    as_bytes = [(255 * x).to(torch.uint8) for x in (pictures[:, 0], others[:, 0], masks[:, 0], other_masks[:, 0])]
+    batch = pair_batch((as_bytes[0], as_bytes[1]), (groups[:, 0], -groups[:, 0]))
+    config = AugmentationConfig(colour_jitter=0, rotation=30, scale=0.1)
+    assert not augment(batch, config).uncovered.any()
+    batch["source_person"], batch["driving_person"] = as_bytes[2], as_bytes[3]
+    pair = augment(batch, config)
+    red = {name: image[:, 0] - image[:, 1] > 0.5 for name, image in (("source", pair.source), ("driving", pair.driving))}
+    left = (pair.uncovered > 0.9)[:, 0]
+    assert left.sum() > 0.5 * (red["source"] & ~red["driving"]).sum()
+    assert not (left & ~red["source"]).any()
+    assert (left & red["driving"]).sum() < 0.25 * left.sum()  # the masks are somewhat small

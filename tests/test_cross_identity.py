@@ -67,7 +67,8 @@ def batch(network: Network, count: int = 3) -> Pair:
     torch.manual_seed(1)
     images = torch.rand(2, count, 3, 64, 64)
     groups = [network.detect(image).positions[:, :GROUPS].detach() for image in images]
-    return Pair(images[0], images[1], images[1], groups[0], groups[1], torch.ones(count, dtype=torch.bool))
+    known, nowhere = torch.ones(count, dtype=torch.bool), torch.zeros_like(images[0][:, :1])
+    return Pair(images[0], images[1], images[1], groups[0], groups[1], known, nowhere)
 
 
 def step(network: Network, pair: Pair, discriminators: Discriminators | None = None, **cross: Any) -> tuple[StepOutputs, Losses]:

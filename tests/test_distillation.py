@@ -37,7 +37,8 @@ def _config(teacher: str, **more: object) -> Config:
 
 def _pair(count: int = 4) -> Pair:
     images, groups = torch.rand(2, count, 3, *SIZE), torch.rand(2, count, GROUPS, 2) - 0.5
-    return Pair(images[0], images[1], images[1], groups[0], groups[1], torch.ones(count, dtype=torch.bool))
+    known, nowhere = torch.ones(count, dtype=torch.bool), torch.zeros_like(images[0][:, :1])
+    return Pair(images[0], images[1], images[1], groups[0], groups[1], known, nowhere)
 
 
 def _losses(student: Network, objective: Objective, pair: Pair) -> Losses:

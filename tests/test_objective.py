@@ -29,7 +29,8 @@ BARE = {"image": "pyramid", "equivariance_weight": 0, "affine_equivariance_weigh
 
 def _pair(count: int = 2, size: int = 64) -> Pair:
     images, groups = torch.rand(2, count, 3, size, size), torch.rand(2, count, GROUPS, 2) - 0.5
-    return Pair(images[0], images[1], images[1], groups[0], groups[1], torch.ones(count, dtype=torch.bool))
+    known, nowhere = torch.ones(count, dtype=torch.bool), torch.zeros_like(images[0][:, :1])
+    return Pair(images[0], images[1], images[1], groups[0], groups[1], known, nowhere)
 
 
 def _all(network: Network, config: ObjectiveConfig, pair: Pair, step: int = 0) -> Losses:
@@ -62,7 +63,7 @@ def test_the_detector_sees_the_transformed_driving_picture() -> None:
     spots = [HALF_PIXEL.heatmaps(each, (64, 64), 0.004) for each in positions]
     network: Any = _CountingNetwork()
     groups = torch.zeros(4, GROUPS, 2)
-    pair = Pair(spots[0], spots[1], spots[1], groups, groups, torch.zeros(4, dtype=torch.bool))
+    pair = Pair(spots[0], spots[1], spots[1], groups, groups, torch.zeros(4, dtype=torch.bool), torch.zeros_like(spots[0][:, :1]))
     outputs = detector_passes(network, pair, ObjectiveConfig(image="pyramid"))
     assert outputs.transform is not None and outputs.transformed is not None and len(network.seen) == 2
     assert (network.seen[1] - pair.driving).abs().max() > 0.1

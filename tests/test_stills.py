@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from conftest import pair_batch
 from torch import Tensor
 
 from mrfa.animation.head import face_statistics, rotation_of
@@ -27,15 +28,10 @@ def _groups(count: int, yaw: float = 0.0) -> Tensor:
 def _batch(pictures: Tensor, groups: Tensor, *, found: bool = True) -> PairBatch:
     """Stills `[B, 3, H, W]`, uint8."""
     count = len(pictures)
-    return {
-        "source": pictures,
-        "driving": pictures,
-        "source_groups": groups,
-        "driving_groups": groups,
-        "found": torch.full((count,), found),
-        "still": torch.ones(count, dtype=torch.bool),
-        "heads": head_points(groups) if found else torch.zeros(count, HEAD_POINTS, 3),
-    }
+    batch = pair_batch((pictures, pictures), (groups, groups))
+    batch["found"], batch["still"] = torch.full((count,), found), torch.ones(count, dtype=torch.bool)
+    batch["heads"] = head_points(groups) if found else torch.zeros(count, HEAD_POINTS, 3)
+    return batch
 
 
 def _augmented(batch: PairBatch, *, flip: bool = False, turned: float = 15.0, **settings: float) -> Pair:

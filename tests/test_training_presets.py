@@ -124,7 +124,7 @@ def test_no_gpu_waits_within_a_step(variant: str) -> None:
     if network.dense_motion is not None:
         network.dense_motion.dropout = config.training.part_dropout.peak
     picture, groups = torch.rand(2, 3, 64, 64), torch.rand(2, GROUPS, 2)
-    pair = Pair(picture, picture, picture, groups, groups, torch.ones(2, dtype=torch.bool))
+    pair = Pair(picture, picture, picture, groups, groups, torch.ones(2, dtype=torch.bool), torch.zeros_like(picture[:, :1]))
     with _Waiting() as waiting:
         objective(all_passes(network, None, pair, config.training.objective), 0).total.backward()
     assert not waiting.found

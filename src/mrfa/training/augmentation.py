@@ -26,6 +26,7 @@ class Pair(NamedTuple):
         target: the picture to generate: the driving picture, undamaged and taken like the source.
         source_groups, driving_groups: `[B, G, 2]` half-pixel normalised landmark groups.
         found: `[B]` bool, whether the groups are to be believed.
+        uncovered: `[B, 1, H, W]` in [0, 1], where a person is in the source picture and none in the driving picture.
     """
 
     source: Tensor
@@ -34,6 +35,7 @@ class Pair(NamedTuple):
     source_groups: Tensor
     driving_groups: Tensor
     found: Tensor
+    uncovered: Tensor
 
 
 class _Warp(NamedTuple):
@@ -73,7 +75,8 @@ def augment(batch: PairBatch, config: AugmentationConfig) -> Pair:
     The paper never flips a pair in both ways. The driving picture of a still is the same picture with its head turned; flipped in
     time, the source is.
     """
-    images = torch.stack([batch["source"], batch["driving"]], dim=1).float() / 255
+    frames = [with_person(batch["source"], batch["source_person"]), with_person(batch["driving"], batch["driving_person"])]
+    images = torch.stack(frames, dim=1)
     groups = torch.stack([batch["source_groups"], batch["driving_groups"]], dim=1).float()
     count = len(images)
     draw = torch.rand(count, device=images.device)
@@ -84,23 +87,21 @@ def augment(batch: PairBatch, config: AugmentationConfig) -> Pair:
     images = torch.where(mirror.view(-1, 1, 1, 1, 1), images.flip(-1), images)
     groups = torch.where(mirror.view(-1, 1, 1, 1), _mirror(groups), groups)
     if config.backgrounds.share:
-        people = torch.stack([batch["source_person"], batch["driving_person"]], dim=1).float() / 255
-        people = torch.where(swap.view(-1, 1, 1, 1, 1), people.flip(1), people)
-        people = torch.where(mirror.view(-1, 1, 1, 1, 1), people.flip(-1), people)
         # The picture that no still's turn changes: the landmarks of a head to be turned stay where they are.
-        images, groups = replace_backgrounds(images, people, groups, swap.long(), config.backgrounds)
+        images, groups = replace_backgrounds(images, groups, swap.long(), config.backgrounds)
     warps = []
     if config.rotation or config.scale or config.shift or config.bend:
         warps.append(_crops(count, images.device, config))
     if batch["still"].any():
         warps.append(_turns(batch, mirror, swap, config.stills))
     images, groups = _move(images, groups, warps)
+    images, people = images.split([3, 1], 2)
     source, driving = _colours(images, config).unbind(1)
     target = driving
     if config.degradation.any:
         source, driving, target = _degraded(source, driving, config.degradation)
     found = batch["found"] & (groups.abs().amax(dim=(1, 2, 3)) < 1.2)
-    return Pair(source, driving, target, groups[:, 0], groups[:, 1], found)
+    return Pair(source, driving, target, groups[:, 0], groups[:, 1], found, people[:, 0] * (1 - people[:, 1]))
 
 
 def plain(batch: PairBatch) -> Pair:
@@ -113,7 +114,14 @@ def plain(batch: PairBatch) -> Pair:
         batch["source_groups"].float(),
         batch["driving_groups"].float(),
         batch["found"],
+        torch.zeros_like(source[:, :1]),
     )
+
+
+def with_person(image: Tensor, person: Tensor) -> Tensor:
+    """Pictures and masks of people, uint8 `[B, 3, H, W]` and `[B, 1, h, w]`, as `[B, 4, H, W]` in [0, 1]."""
+    mask = F.interpolate(person.float(), size=image.shape[2:], mode="bilinear")
+    return torch.cat([image.float(), mask], 1) / 255
 
 
 def _mirror(groups: Tensor) -> Tensor:
@@ -153,7 +161,7 @@ def _bends(count: int, device: torch.device, deviation: float) -> Tensor:
 
 
 def _move(images: Tensor, groups: Tensor, warps: list[_Warp]) -> tuple[Tensor, Tensor]:
-    """Pictures `[B, 2, 3, H, W]` seen through one warp after the other, sampled once, and their landmarks `[B, 2, G, 2]`."""
+    """Pictures and masks `[B, 2, 4, H, W]` seen through one warp after the other, sampled once; landmarks `[B, 2, G, 2]`."""
     if not warps:
         return images, groups
     flat, points = images.flatten(0, 1), groups.flatten(0, 1)

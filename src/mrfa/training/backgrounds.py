@@ -22,34 +22,30 @@ _PERSON = 0.1
 _MARGIN = 6
 
 
-def replace_backgrounds(
-    images: Tensor, people: Tensor, groups: Tensor, moved: Tensor, config: BackgroundsConfig
-) -> tuple[Tensor, Tensor]:
+def replace_backgrounds(images: Tensor, groups: Tensor, moved: Tensor, config: BackgroundsConfig) -> tuple[Tensor, Tensor]:
     """Put a share of the pairs before another background.
 
     Args:
-        images: `[B, 2, 3, H, W]` in [0, 1].
-        people: masks `[B, 2, 1, h, w]` in [0, 1].
+        images: pictures and, as the last channel, masks of people, `[B, 2, 4, H, W]` in [0, 1].
         groups: `[B, 2, G, 2]` half-pixel normalised landmark groups.
         moved: `[B]`, number of the picture whose person is moved.
         config: how many, and how far.
 
     Returns:
-        Pictures and landmark groups.
+        Pictures with masks, and landmark groups.
     """
     chosen = (torch.rand(len(images), device=images.device) < config.share).nonzero()[:, 0]
     if not len(chosen):
         return images, groups
-    masks = _resized(people[chosen].flatten(0, 1), images.shape[3:]).unflatten(0, (-1, 2))
-    backgrounds = _backgrounds(images[chosen, 0], masks[:, 0])
+    backgrounds = _backgrounds(images[chosen, 0, :3], images[chosen, 0, 3:])
     other = torch.rand(len(chosen), 1, 1, 1, device=images.device) < 0.5
     backgrounds = torch.where(other, backgrounds.roll(1, 0), backgrounds)
     scale, shift = _moves(moved[chosen], config)
-    shift = _within_top(shift, scale, masks)
-    pictures, masks = _move(torch.cat([images[chosen], masks], 2), scale, shift).split([3, 1], 2)
+    shift = _within_top(shift, scale, images[chosen, :, 3])
+    pictures, masks = _move(images[chosen], scale, shift).split([3, 1], 2)
     opacity = ((masks - _FADE[0]) / (_FADE[1] - _FADE[0])).clamp(0, 1)
     images, groups = images.clone(), groups.clone()
-    images[chosen] = opacity * pictures + (1 - opacity) * backgrounds[:, None]
+    images[chosen] = torch.cat([opacity * pictures + (1 - opacity) * backgrounds[:, None], masks], 2)
     groups[chosen] = groups[chosen] * scale[:, :, None, None] + shift[:, :, None]
     return images, groups
 
@@ -83,8 +79,8 @@ def _moves(moved: Tensor, config: BackgroundsConfig) -> tuple[Tensor, Tensor]:
 
 
 def _within_top(shift: Tensor, scale: Tensor, masks: Tensor) -> Tensor:
-    """Shifts with which heads that the picture's upper edge cuts, `[N, 2, 1, H, W]`, are not seen to be cut."""
-    cut = masks[:, :, 0, 0].amax(-1) > _FADE[0]
+    """Shifts with which heads that the picture's upper edge cuts, by masks `[N, 2, H, W]`, are not seen to be cut."""
+    cut = masks[:, :, 0].amax(-1) > _FADE[0]
     down = torch.where(cut, torch.minimum(shift[..., 1], scale - 1), shift[..., 1])
     return torch.stack([shift[..., 0], down], -1)
 

@@ -67,6 +67,9 @@ class ObjectiveConfig(Section):
     perceptual_weight: float = Field(0.0, ge=0, description="of EfficientNet-lite0's features, beside the image loss")
     efficientnet_weights: str | None = Field(None, description="its weights file; None: that of the installed package")
     pixel_weight: float = Field(1.0, ge=0, description="of the pyramid loss's plain L1, beside its bands")
+    uncovered_weight: float = Field(
+        1.0, ge=1, description="image loss where a person was in the source picture and none is now, relative to elsewhere"
+    )
     coarse_image_weight: float = Field(0.0, ge=0, description="image loss on the source warped by every flow")
     consistency_weight: float = Field(0.0, ge=0, description="keypoints of the generated picture at those of the driving frame")
     detector_share: float = Field(
@@ -207,6 +210,11 @@ class TrainingConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     sampling: SamplingConfig = SamplingConfig()
     augmentation: AugmentationConfig = AugmentationConfig()
+
+    @property
+    def needs_people(self) -> bool:
+        """Whether something asks where in the pictures people are."""
+        return self.augmentation.backgrounds.share > 0 or self.objective.uncovered_weight > 1
 
 
 class Config(Section):

@@ -79,6 +79,7 @@ class Objective(nn.Module):
         """Losses on the generated picture and on the warped source."""
         config, size = self.config, _size(pair)
         weight = region_weights(pair.driving_groups, pair.found, size, config.guidance.region_weight)
+        weight = weight + (config.uncovered_weight - 1) * pair.uncovered
         parts = {"image": config.image_weight * self._image(output.image, pair.target, weight)}
         if self.efficientnet is not None:
             parts["perceptual"] = config.perceptual_weight * self.efficientnet(output.image, pair.target)

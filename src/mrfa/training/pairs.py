@@ -237,7 +237,7 @@ class PairData(L.LightningDataModule):
         if self.config.resident:
             return self._resident_loader(trainer, size // trainer.world_size)
         dataset = PairDataset(
-            self.clips, self.config.sampling, size=self.config.image_size, seed=self.config.seed, people=self._people
+            self.clips, self.config.sampling, size=self.config.image_size, seed=self.config.seed, people=self.config.needs_people
         )
         numbers = PairNumbers(trainer, steps=self.total_steps, per_step=size)
         return self._loader(dataset, numbers, size // trainer.world_size)
@@ -257,15 +257,10 @@ class PairData(L.LightningDataModule):
             seed=self.config.seed,
             batch=batch,
             device=trainer.strategy.root_device,
-            people=self._people,
+            people=self.config.needs_people,
         )
         numbers = PairNumbers(trainer, steps=self.total_steps, per_step=trainer.world_size)
         return DataLoader(dataset, batch_size=None, sampler=numbers)
-
-    @property
-    def _people(self) -> bool:
-        """Whether an augmentation asks where people are."""
-        return self.config.augmentation.backgrounds.share > 0
 
     def _loader(self, dataset: PairDataset, numbers: "PairNumbers | range", batch: int) -> DataLoader[dict[str, np.ndarray]]:
         return DataLoader(
