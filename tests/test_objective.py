@@ -177,6 +177,15 @@ def test_regions_weigh_in_the_image_loss(tiny_network: Network) -> None:
     assert not torch.allclose(got, 2 * pyramid_loss(outputs.output.image, pair.driving, torch.ones_like(weight), 3.0))
 
 
+def test_places_that_a_person_left_weigh_in_the_image_loss(tiny_network: Network) -> None:
+    pair = _pair()
+    pair = pair._replace(uncovered=torch.rand_like(pair.uncovered))
+    outputs = all_passes(tiny_network, None, pair, _config(uncovered_weight=4.0))
+    assert outputs.output is not None
+    expected = pyramid_loss(outputs.output.image, pair.driving, 1 + 3 * pair.uncovered, 1.0)
+    torch.testing.assert_close(Objective(_config(image_weight=1.0, uncovered_weight=4.0))(outputs, 0).parts["image"], expected)
+
+
 def test_warped_source_is_compared_with_the_driving_picture(tiny_network: Network) -> None:
     pair, config = _pair(), _config(coarse_image_weight=2.0, guidance={"region_weight": 6.0})
     outputs = all_passes(tiny_network, None, pair, config)
