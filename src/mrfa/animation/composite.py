@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from mrfa.animation.crop import CropBox, crop_image, whole_picture
+from mrfa.animation.ghosts import GhostRemover
 from mrfa.animation.portrait import LONG_SIDE, Portrait
 
 COMPARE_HEIGHT = 512
@@ -43,6 +44,7 @@ class Canvas:
         self._size, self._paste_back, self._long_side = size, paste_back, long_side
         picture, self._place = self._shown(portrait, box)
         self._portrait = Portrait(picture, self._place, long_side=long_side)
+        self._without_ghosts: GhostRemover | None = GhostRemover(crop_image(portrait, box, size))
         self.height, self.width = self._portrait.image.shape[:2]
         self.panel_height = 0
         self._source: np.ndarray | None = None
@@ -53,7 +55,11 @@ class Canvas:
             self.height, self.width = self.unchanged(self._source if with_driver else None).shape[:2]
 
     def show(self, portrait: np.ndarray, box: CropBox) -> None:
-        """Go on with another portrait of the same size, such as the next frame of a video, and its crop."""
+        """Go on with another portrait of the same size, such as the next frame of a video, and its crop.
+
+        From then on no ghosts are looked for: in a video heads move little from where they are.
+        """
+        self._without_ghosts = None
         picture, place = self._shown(portrait, box)
         if place == self._place:
             self._portrait.show(picture)
@@ -70,6 +76,8 @@ class Canvas:
             displacement: of `crop_displacement`, float32 `[h, w, 2]`.
             panel: the driver's, where one is shown.
         """
+        if self._without_ghosts is not None:
+            crop = self._without_ghosts(crop, displacement)
         return self._compared(self._portrait.paste(crop, displacement), panel)
 
     def unchanged(self, panel: np.ndarray | None) -> np.ndarray:

@@ -95,10 +95,10 @@ class Portrait:
         self._target, self._part = (rows.target, columns.target), (rows.part, columns.part)
         self._still = np.ascontiguousarray(self.image[self._region])
         self._tiles = [((y, x), (v, u)) for y, v in rows.tiles() for x, u in columns.tiles()]
-        self._pixels = _grid(np.arange(self._still.shape[1]), np.arange(self._still.shape[0]))
-        self._cells = _grid(np.arange(columns.cells), np.arange(rows.cells))
+        self._pixels = grid(np.arange(self._still.shape[1]), np.arange(self._still.shape[0]))
+        self._cells = grid(np.arange(columns.cells), np.arange(rows.cells))
         self._cells_a_side = np.array([columns.cells_a_side, rows.cells_a_side], np.float32)
-        self._places = _grid(columns.places, rows.places)
+        self._places = grid(columns.places, rows.places)
         beyond = np.hypot(columns.beyond[None], rows.beyond[:, None])
         self._inside = _smooth_step(np.minimum(columns.depth[None], rows.depth[:, None]) / FADE)
         self._inside_xy = _twice(self._inside)
@@ -159,19 +159,19 @@ class Portrait:
         moves = _smooth_step((length - STILL) / (MOVING - STILL))
         displacement = displacement * _twice(moves)
         moved = _moved_away(displacement, moves)
-        flow = _sample_sides(displacement, self._places)
+        flow = sample_sides(displacement, self._places)
         width = tuple(int(FADE * cells) | 1 for cells in self._cells_a_side)
         beyond = cv2.blur(cv2.blur(flow, width), width) * self._beyond_xy
         flow *= self._inside_xy
-        beyond *= _twice(cv2.blur(_sample_sides(moved, self._places + flow + beyond), (5, 5)))
-        changing = _widened(_sample_sides(np.minimum(3 * np.maximum(moves, moved), 1), self._places))
+        beyond *= _twice(cv2.blur(sample_sides(moved, self._places + flow + beyond), (5, 5)))
+        changing = _widened(sample_sides(np.minimum(3 * np.maximum(moves, moved), 1), self._places))
         return flow + beyond, changing
 
     def _generated_share(self, crop: np.ndarray, flow: np.ndarray, changing: np.ndarray) -> np.ndarray:
         """Share of the generated picture in each cell, in [0, 1]."""
         cells = self._cells_a_side
         coarse = cv2.resize(crop, (round(cells[0]), round(cells[1])), interpolation=cv2.INTER_AREA)
-        coarse = _sample_sides(cv2.GaussianBlur(coarse, (0, 0), 1), self._places)
+        coarse = sample_sides(cv2.GaussianBlur(coarse, (0, 0), 1), self._places)
         flow = _scaled(flow, cells)
         red, green, blue = cv2.split(cv2.absdiff(_sample(self._coarse, self._cells + flow), coarse))
         difference = cv2.max(cv2.max(red, green), blue).astype(np.float32)
@@ -191,7 +191,7 @@ def _moved_away(displacement: np.ndarray, moves: np.ndarray) -> np.ndarray:
         moves: how far it is taken to move, `[h, w]` in [0, 1].
     """
     height, width = moves.shape
-    shown = np.rint(_grid(np.arange(width), np.arange(height)) + displacement * (width, height)).astype(np.int32)
+    shown = np.rint(grid(np.arange(width), np.arange(height)) + displacement * (width, height)).astype(np.int32)
     x, y = shown[..., 0], shown[..., 1]
     seen = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     places = y[seen] * width + x[seen]
@@ -247,7 +247,7 @@ class _Axis:
             yield slice(first, last), slice(max(0, int(first / cell) - 1), math.ceil(last / cell) + 1)
 
 
-def _grid(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def grid(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Positions (x, y), float32 `[len(y), len(x), 2]`."""
     return np.stack(np.meshgrid(x, y), axis=-1).astype(np.float32)
 
@@ -258,7 +258,7 @@ def _sample(values: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return cv2.remap(values, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
 
 
-def _sample_sides(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+def sample_sides(values: np.ndarray, places: np.ndarray) -> np.ndarray:
     """The same for positions in sides of a picture."""
     return _sample(values, _scaled(places, values.shape[1::-1]) - np.float32(0.5))
 

@@ -1,4 +1,4 @@
-"""Where in a picture a person is: MediaPipe's selfie segmentation, see `models/NOTICE`. Training alone looks at it."""
+"""Where in a picture a person is: MediaPipe's selfie segmentation, see `models/NOTICE`."""
 
 import threading
 
