@@ -85,3 +85,9 @@ def test_a_canvas_draws_no_ghosts_of_a_still() -> None:
     assert canvas.draw(crop, displacement, None)[128, 51, 0] < 120
     canvas.show(PORTRAIT, whole_picture(SIDE, SIDE))
     assert canvas.draw(crop, displacement, None)[128, 51, 0] > 150
+
+
+def test_a_little_background_is_no_ghost() -> None:
+    portrait = np.full((SIDE, SIDE, 3), RED, np.uint8)
+    portrait[:40, :40] = GREY
+    assert GhostRemover(portrait)(portrait, np.zeros((CELLS, CELLS, 2), np.float32)) is portrait
