@@ -82,11 +82,14 @@ def _scaling(
                 run_file.ENOUGH = 0 if way == "all, norms of their own" else enough
                 return bench.measure(MODES[mode], batch * processes.count, steps, processes)
 
+            def keep(results: dict[str, dict[str, Any]], batch: int = batch, mode: str = mode) -> None:
+                if processes.rank == 0:
+                    found["batches"][f"{batch} on each, {mode}"] = results
+                    output.write_text(json.dumps(found, indent=1))
+
             ways = ["one", "all", *(["all, norms of their own"] if batch < enough else [])]
-            results = in_turn(ways, rounds, measure)
+            results = in_turn(ways, rounds, measure, keep)
             if processes.rank == 0:
-                found["batches"][f"{batch} on each, {mode}"] = results
-                output.write_text(json.dumps(found, indent=1))
                 print(f"{preset}, {batch} pairs on each GPU, {mode}\n{table(results, 'one')}", flush=True)
 
 

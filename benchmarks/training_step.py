@@ -2,7 +2,7 @@
 
 The ways are measured in turn, several times over, against the straightforward step: eager, float32 without TF32, contiguous. A
 step is that of `mrfa.training.module` without Lightning's loop and the loader, on random pictures; VGG-19 has random weights, as
-fast as trained ones. What is measured is written after every batch size: a run that is cut off has it.
+fast as trained ones. What is measured is written at once: a run that is cut off has it.
 """
 
 import gc
@@ -199,8 +199,13 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def in_turn(names: list[str], rounds: int, measure: Callable[[str], Measured | str]) -> dict[str, dict[str, Any]]:
-    """Measure each of several ways in every round; one that fails, as where memory does not suffice, is not tried again."""
+def in_turn(
+    names: list[str], rounds: int, measure: Callable[[str], Measured | str], keep: Callable[[dict[str, dict[str, Any]]], None]
+) -> dict[str, dict[str, Any]]:
+    """Measure each of several ways in every round; one that fails, as where memory does not suffice, is not tried again.
+
+    What is known so far is kept after each measurement.
+    """
     found: dict[str, dict[str, Any]] = {name: {"pairs/s": [], "GB": 0.0} for name in names}
     for _ in range(rounds):
         for name, values in found.items():
@@ -213,6 +218,7 @@ def in_turn(names: list[str], rounds: int, measure: Callable[[str], Measured | s
             else:
                 values["pairs/s"].append(round(measured.pairs_a_second, 2))
                 values["GB"] = max(values["GB"], round(measured.gigabytes, 2))
+            keep(found)
     return found
 
 
@@ -254,9 +260,11 @@ def main(
         def measure(name: str, count: int = count) -> Measured | str:
             return bench.measure(MODES[name], count, steps)
 
-        found["batches"][count] = in_turn(mode, rounds, measure)
-        output.write_text(json.dumps(found, indent=1))
-        print(f"{preset}, {count} pairs a step\n{table(found['batches'][count], BASELINE)}", flush=True)
+        def keep(results: dict[str, dict[str, Any]], count: int = count) -> None:
+            found["batches"][count] = results
+            output.write_text(json.dumps(found, indent=1))
+
+        print(f"{preset}, {count} pairs a step\n{table(in_turn(mode, rounds, measure, keep), BASELINE)}", flush=True)
 
 
 def device_name(device: torch.device) -> str:

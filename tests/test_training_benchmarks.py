@@ -78,13 +78,18 @@ def test_ways_to_make_a_step_are_compared(preset: Path, tmp_path: Path) -> None:
 
 def test_a_way_without_enough_memory_is_said_to_be_one() -> None:
     asked: list[str] = []
+    kept: list[int] = []
 
     def measure(name: str) -> training_step.Measured | str:
         asked.append(name)
         return "out of memory" if name == "large" else training_step.Measured(10.0 * len(asked), 1.0)
 
-    found = training_step.in_turn(["small", "large"], 2, measure)
+    def keep(results: dict[str, dict[str, Any]]) -> None:
+        kept.append(sum(len(values["pairs/s"]) for values in results.values()))
+
+    found = training_step.in_turn(["small", "large"], 2, measure, keep)
     assert asked == ["small", "large", "small"]
+    assert kept == [1, 1, 2]
     assert found["small"]["pairs/s"] == [10.0, 30.0] and found["large"]["problem"] == "out of memory"
     assert training_step.table(found, "small").splitlines()[2:] == [
         "| small | 20.0 (10.0 to 30.0) | 1.00 | 1.0 |",
