@@ -16,6 +16,7 @@ import torch
 from mrfa.animation import crop, driver, job, sources
 from mrfa.animation.animator import Animator
 from mrfa.animation.composite import Canvas
+from mrfa.animation.face_motion import FaceMotion
 from mrfa.animation.job import animate_file
 from mrfa.animation.stages import in_thread
 from mrfa.animation.tracking import FaceWatch
@@ -135,6 +136,23 @@ def test_the_same_file_as_one_after_the_other(
     for module in (crop, driver, sources, job):
         monkeypatch.setattr(module, "in_thread", one_after_the_other)
     assert threaded == animated("plain.mp4")
+
+
+def test_motion_is_transferred_in_parts(animator: Animator, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    transfer = FaceMotion.__call__
+    monkeypatch.setattr(FaceMotion, "__call__", lambda *arguments: calls.append(arguments) or transfer(*arguments))
+
+    def animated() -> tuple[bytes, int]:
+        calls.clear()
+        result = animate_file(ASTRONAUT, clip, tmp_path / "out.mp4", model=animator)
+        assert result.frames == 12
+        return (tmp_path / "out.mp4").read_bytes(), len(calls)
+
+    at_once, once = animated()
+    monkeypatch.setattr(sources, "MOVED_TOGETHER", 8)
+    in_parts, twice = animated()
+    assert (once, twice) == (1, 2) and at_once == in_parts
 
 
 STAGES = {

@@ -193,7 +193,7 @@ class VideoDriver:
 
     def _watched(self, place: "_Place", size: int) -> Generator[tuple["_Frame", bool], None, None]:
         """Every frame's square, and whether its face is good, where a face was looked for at all."""
-        watch = FaceWatch(FaceFinder(tracking=True), place.crop) if self._crop == "auto" else None
+        watch = FaceWatch(FaceFinder(tracking=True, closely=True), place.crop) if self._crop == "auto" else None
         with in_thread(self._reader) as frames:
             for number, (image, pts, duration) in enumerate(frames):
                 seen = Seen(place.crop, True, False)

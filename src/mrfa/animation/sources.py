@@ -32,6 +32,8 @@ from mrfa.network.model import Network, Output
 NOTICED = Fraction(1, 5)
 # While one batch is composed the next is computed. On a GPU the second only waits in its queue until the first is fetched.
 BATCHES_AHEAD = 1
+# Frames for which the portrait's keypoints are found at once: one costs as much as a hundred.
+MOVED_TOGETHER = 256
 
 
 class SceneOptions(NamedTuple):
@@ -125,9 +127,10 @@ class PortraitSource:
             transfer = settings.transfer(animator.network, encoded.keypoints, study.initial, study.clip, track.shape)
 
         def animated() -> Iterator[Output]:
-            for begun in range(0, track.length, animator.batch_size):
-                keypoints = track.keypoints.part(slice(begun, begun + animator.batch_size))
-                yield animator.step(encoded, keypoints, transfer=transfer)
+            for part in _parts(track.keypoints, MOVED_TOGETHER):
+                driving = part.to(animator.device)
+                for batch in _parts(driving if transfer is None else transfer(driving), animator.batch_size):
+                    yield animator.step(encoded, batch)
 
         def frames() -> Iterator[Frame]:
             panel = None
@@ -266,6 +269,11 @@ def _check_for_video(settings: MotionSettings, start: Start, network: Network) -
         raise InputError("a video keeps its own head motion: leave the head's strength and pose out")
     if start != Start("best"):
         raise InputError("a start is for pictures, which have a single pose: a video is driven from its beginning, leave it out")
+
+
+def _parts(keypoints: Keypoints, size: int) -> Iterator[Keypoints]:
+    """Keypoints in parts of so many pictures, the last of what is left."""
+    return (keypoints.part(slice(begun, begun + size)) for begun in range(0, len(keypoints.positions), size))
 
 
 def _of_the_source(on_progress: Progress) -> Progress:

@@ -50,10 +50,14 @@ FULL_RANGE = _Kind("face_detection_full_range", 192, ((48, 1),), 0.6)
 
 
 class FaceDetector:
-    """Finds all faces of a picture, or of a square of it. Threads may share it."""
+    """Finds all faces of a picture, or of a square of it. Threads may share it.
+
+    Attributes:
+        kind: `SHORT_RANGE` or `FULL_RANGE`.
+    """
 
     def __init__(self, kind: _Kind = SHORT_RANGE) -> None:
-        self._kind = kind
+        self.kind = kind
         self._net = load_network(read_model(kind.file))
         # The scores' layer comes first by name in both files.
         self._layers = sorted(self._net.getUnconnectedOutLayersNames())
@@ -69,20 +73,20 @@ class FaceDetector:
         """
         height, width = image.shape[:2]
         region = region or Region((width - 1) / 2, (height - 1) / 2, max(width, height))
-        seen = region.cut_out(image, self._kind.size)
+        seen = region.cut_out(image, self.kind.size)
         blob = cv2.dnn.blobFromImage(seen, 1 / 127.5, mean=(127.5, 127.5, 127.5))
         with self._lock:
             self._net.setInput(blob)
             scores, values = self._net.forward(self._layers)
         logits = scores.reshape(-1)
-        likely = logits > np.log(self._kind.threshold / (1 - self._kind.threshold))
+        likely = logits > np.log(self.kind.threshold / (1 - self.kind.threshold))
         boxes, points = self._decode(values[0][likely], self._anchors[likely])
         faces = _blend(boxes, points, 1 / (1 + np.exp(-logits[likely])))
         return [_placed(face, region) for face in faces]
 
     def _decode(self, values: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes `[N, 4]` (x0, y0, x1, y1) and points `[N, 6, 2]`, as fractions of the square."""
-        values = values.reshape(-1, 8, 2) / self._kind.size
+        values = values.reshape(-1, 8, 2) / self.kind.size
         centre, extent = values[:, 0] + anchors, values[:, 1]
         return np.concatenate([centre - extent / 2, centre + extent / 2], 1), values[:, 2:] + anchors[:, None]
 

@@ -85,7 +85,7 @@ class LiveSession:
         self._number, self._expression = 0, 1.0
         self._transfer: Transfer | None = None
         self._initial: Keypoints | None = None
-        self._find = FaceFinder(tracking=True)
+        self._find = FaceFinder(tracking=True, closely=True)
         self._watch: FaceWatch | None = None
         self._hold, self._steady = Held(), SmoothMotion(smooth)
         self._asked: list[str] = []
@@ -153,7 +153,7 @@ class LiveSession:
                 self._number = (self._number + 1) % len(self._portraits)
             elif command == "mirror":
                 self._mirror = not self._mirror
-                self._initial, self._watch, self._find = None, None, FaceFinder(tracking=True)
+                self._initial, self._watch, self._find = None, None, FaceFinder(tracking=True, closely=True)
                 self._hold, self._steady = Held(), SmoothMotion(self._smooth)
             elif command in ("weaker", "stronger"):
                 change = STEP if command == "stronger" else -STEP
