@@ -1,14 +1,16 @@
 """Pairs before another background: it stands still, people move before it with their landmarks, and nothing of it is theirs."""
 
+import cv2
 import numpy as np
 import torch
 from conftest import pair_batch
 from torch import Tensor
 
-from mrfa.animation.crop import crop_image, picture_crop
+from mrfa.animation.crop import CropBox, crop_image, picture_crop
 from mrfa.animation.job import demo_files
 from mrfa.data.guidance import GROUPS
 from mrfa.data.images import read_image
+from mrfa.faces.networks import load_network, read_model
 from mrfa.faces.person import MASK_SIDE, PersonSegmenter
 from mrfa.network.geometry import HALF_PIXEL
 from mrfa.training.augmentation import augment
@@ -108,6 +110,14 @@ def test_a_person_is_found_in_the_middle_and_none_beside() -> None:
     assert mask.shape == (MASK_SIDE, MASK_SIDE) and mask.dtype == np.uint8
     assert mask[50:78, 50:78].min() > 240
     assert (mask < 10).mean() > 0.1
+
+
+def test_a_mask_is_the_networks_result_at_half_its_size() -> None:
+    picture = crop_image(read_image(demo_files()[0]), CropBox(150, 20, 180), 256)
+    network = load_network(read_model("selfie_segmentation"))
+    network.setInput(cv2.dnn.blobFromImage(picture, 1 / 255))
+    whole = network.forward().reshape(MASK_SIDE, 2, MASK_SIDE, 2)
+    np.testing.assert_allclose(PersonSegmenter()(picture), 255 * whole.mean((1, 3)), atol=0.51)
 
 
 def test_augmentation_flips_masks_with_their_pictures() -> None:

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import NoReturn
 
+import cv2
 import pytest
 from typer.testing import CliRunner
 
@@ -38,6 +39,7 @@ def test_it_looks_at_everything(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     found = {(finding["part"], finding["name"]): finding for finding in json.loads(done.output)}
     assert {part for part, _ in found} == {"system", "devices", "faces", "video", "models", "extras", "metrics"}
     assert found["faces", "detector"]["state"] == found["models", "small"]["state"] == "works"
+    assert found["faces", "detector"]["text"].startswith(f"OpenCV {cv2.__version__} finds the face")
     assert found["metrics", "1 of 2"]["text"] == "L1"
     assert "mrfa doctor fetches nothing" in found["metrics", "LPIPS (VGG)"]["text"]
     assert socket.getaddrinfo is resolve

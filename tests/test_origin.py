@@ -155,6 +155,12 @@ def test_the_mark_fits(size: tuple[int, int]) -> None:
     assert columns.min() > 0 and columns.max() < size[1] - 1 and rows.min() > 0 and rows.max() < size[0] - 1
 
 
+@pytest.mark.parametrize("grey", [0, 255])
+def test_the_mark_can_be_read_on_any_ground(grey: int) -> None:
+    marked = draw_mark(np.full((720, 720, 3), grey, np.uint8))
+    assert (np.abs(marked.astype(int) - grey) > 200).mean() > 0.001, "letters are white, and their edge is black"
+
+
 def test_credentials_need_both_files(tmp_path: Path) -> None:
     options = ["animate", "a.png", "b.mp4", "-o", str(tmp_path / "c.mp4"), "--key", "key.pem"]
     done = CliRunner().invoke(app, options)

@@ -1,6 +1,8 @@
 """Pairs of frames: who is drawn, that frames keep their landmarks, and that processes share the work."""
 
+import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,6 +51,7 @@ def test_pair_is_believed_where_both_frames_show_a_face(tmp_path: Path) -> None:
 
 def test_pairs_say_where_people_are_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = _clip(tmp_path, "anna_0", 9)
+    monkeypatch.setattr("mrfa.training.pairs._of_thread", threading.local())
     monkeypatch.setattr("mrfa.training.pairs.PersonSegmenter", lambda: lambda picture: picture[:16, :16, 0] // 2)
     single = PairDataset([clip], SamplingConfig(), size=32, seed=0, people=True)[3]
     batch = ResidentPairs([clip], SamplingConfig(), size=32, seed=0, batch=4, device=torch.device("cpu"), people=True)[0]
@@ -56,6 +59,20 @@ def test_pairs_say_where_people_are_when_asked(tmp_path: Path, monkeypatch: pyte
         expected = batch[which][:, :1, :16, :16] // 2  # type: ignore[literal-required]
         assert torch.equal(batch[f"{which}_person"], expected)  # type: ignore[literal-required]
         assert np.array_equal(single[f"{which}_person"], expected[3].numpy())
+
+
+def test_no_thread_loads_two_segmenters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[int] = []
+
+    def segmenter() -> Callable[[np.ndarray], np.ndarray]:
+        loaded.append(threading.get_ident())
+        return lambda picture: picture[:16, :16, 0]
+
+    monkeypatch.setattr("mrfa.training.pairs._of_thread", threading.local())
+    monkeypatch.setattr("mrfa.training.pairs.PersonSegmenter", segmenter)
+    clips = [_clip(tmp_path, f"anna_{number}", 1) for number in range(100)]
+    ResidentPairs(clips, SamplingConfig(), size=32, seed=0, batch=2, device=torch.device("cpu"), people=True)
+    assert 1 <= len(loaded) == len(set(loaded))
 
 
 def test_identities_are_drawn_alike_however_many_clips_they_have(tmp_path: Path) -> None:

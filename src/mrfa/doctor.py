@@ -12,6 +12,7 @@ from importlib import metadata
 from typing import Literal, NamedTuple, NoReturn
 
 import av
+import cv2
 import torch
 
 from mrfa import __version__
@@ -99,7 +100,7 @@ def _faces() -> str:
     """Of the portrait that comes with the package."""
     if len(FaceFinder().all(read_image(demo_files()[0]))) != 1:
         raise InputError("the face of the bundled portrait is not found")
-    return "finds the face of the bundled portrait"
+    return f"OpenCV {cv2.__version__} finds the face of the bundled portrait"
 
 
 def _video() -> str:

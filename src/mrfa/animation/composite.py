@@ -121,9 +121,15 @@ def draw_mark(picture: np.ndarray) -> np.ndarray:
     # Readable in any size, and never wider than the picture.
     scale = min(max(height / 720, 0.4), width / 300)
     thickness = max(1, round(2 * scale))
-    (across, _), below = cv2.getTextSize(MARK, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
+    (across, above), below = cv2.getTextSize(MARK, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
     margin = below + 2 * thickness
-    place = width - across - margin, height - below - margin
-    for colour, line in ((0, 3 * thickness), (255, thickness)):  # white on any ground, by its dark edge
-        cv2.putText(marked, MARK, place, cv2.FONT_HERSHEY_SIMPLEX, scale, (colour,) * 3, line, cv2.LINE_AA)
+    x, y = width - across - margin, height - below - margin
+    left, top = max(0, x - margin), max(0, y - above - margin)
+    corner = marked[top:, left:]
+    text = np.zeros(corner.shape[:2], np.uint8)
+    cv2.putText(text, MARK, (x - left, y - top), cv2.FONT_HERSHEY_SIMPLEX, scale, 255, thickness, cv2.LINE_AA)
+    # White on any ground, by its dark edge. OpenCV 5 draws another font, which knows no broader lines for an edge.
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * thickness + 1, 2 * thickness + 1))
+    letters, ground = (cv2.merge([values] * 3) for values in (text, 255 - cv2.dilate(text, brush)))
+    corner[:] = cv2.add(cv2.multiply(corner, ground, scale=1 / 255), letters)
     return marked

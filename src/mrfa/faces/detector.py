@@ -58,7 +58,7 @@ class FaceDetector:
 
     def __init__(self, kind: _Kind = SHORT_RANGE) -> None:
         self.kind = kind
-        self._net = load_network(read_model(kind.file))
+        self._net = load_network(read_model(kind.file), outputs=2)
         # The scores' layer comes first by name in both files.
         self._layers = sorted(self._net.getUnconnectedOutLayersNames())
         self._anchors = np.concatenate([_anchors(cells, count) for cells, count in kind.grids])

@@ -69,7 +69,7 @@ class _Head:
     """The small network of a part."""
 
     def __init__(self, model: bytes, part: _Part) -> None:
-        self.net = load_network(cut(model, (part.features,), part.outputs))
+        self.net = load_network(cut(model, (part.features,), part.outputs), len(part.outputs))
         self.layers = list(self.net.getUnconnectedOutLayersNames())
         self.level = part.level
         self.indices = _subset(operator_options(model, part.matrix))
@@ -85,7 +85,7 @@ class FaceMesh:
 
     def __init__(self, parts: bool = True) -> None:
         model = read_model("face_landmark_with_attention")
-        self._trunk = load_network(cut(model, (_INPUT,), (_MESH, _FEATURE_MAP, _PRESENCE)))
+        self._trunk = load_network(cut(model, (_INPUT,), (_MESH, _FEATURE_MAP, _PRESENCE)), outputs=2)
         self._layers = [*sorted(self._trunk.getUnconnectedOutLayersNames()), _FEATURE_LAYER]
         self._heads = [_Head(model, part) for part in _PARTS] if parts else []
         self._lock = threading.Lock()

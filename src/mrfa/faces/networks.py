@@ -7,8 +7,10 @@ reads, and `mesh.py` does what lies between.
 
 import hashlib
 import struct
+import tempfile
 from functools import cache
 from importlib import resources
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -45,11 +47,36 @@ def read_model(name: str) -> bytes:
     return content
 
 
-def load_network(model: bytes) -> cv2.dnn.Net:
-    """A network of a TensorFlow Lite file's content, on the CPU. It is not thread-safe: one thread at a time may run it."""
-    net = cv2.dnn.readNetFromTFLite(np.frombuffer(model, np.uint8))
+def load_network(model: bytes, outputs: int = 1) -> cv2.dnn.Net:
+    """A network of a TensorFlow Lite file's content, on the CPU. It is not thread-safe: one thread at a time may run it.
+
+    Args:
+        model: content of a TensorFlow Lite file.
+        outputs: how many of its tensors no operator of it reads.
+
+    Raises:
+        InputError: OpenCV cannot run it.
+    """
+    try:
+        net = _read_network(model)
+        lost = len(net.getUnconnectedOutLayersNames()) < outputs
+    except cv2.error:
+        lost = True
+    if lost:
+        raise InputError(f"OpenCV {cv2.__version__} cannot run the face models: pip install 'opencv-python-headless<5'")
     net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
     return net
+
+
+def _read_network(model: bytes) -> cv2.dnn.Net:
+    """With the engine that knows several outputs: OpenCV 5's other one keeps those of the last operator alone."""
+    engine = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
+    if engine is None:  # OpenCV 4 has no other
+        return cv2.dnn.readNetFromTFLite(np.frombuffer(model, np.uint8))
+    with tempfile.TemporaryDirectory() as folder:  # OpenCV 5.0 lets nobody choose for what lies in memory
+        file = Path(folder) / "model.tflite"
+        file.write_bytes(model)
+        return cv2.dnn.readNetFromTFLite(str(file), engine)  # type: ignore[call-overload]
 
 
 def cut(model: bytes, inputs: tuple[int, ...], outputs: tuple[int, ...]) -> bytes:

@@ -1,9 +1,9 @@
 """Pairs of frames of one clip, sampled by identity (paper 3.4), and stills, of which augmentation makes pairs."""
 
+import threading
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from typing import Any, TypedDict
 
 import lightning as L
@@ -22,6 +22,8 @@ from mrfa.training.stills import HEAD_POINTS, head_points
 
 # What pairs are drawn from: each has an identity, a number of frames and a weight, and reads single frames.
 TrainingClip = PreparedClip | ShardedClip
+
+_of_thread = threading.local()
 
 
 class PairBatch(TypedDict):
@@ -164,7 +166,7 @@ class ResidentPairs(Dataset[PairBatch]):
     def _load(clip: TrainingClip, size: int, people: bool) -> tuple[Tensor, np.ndarray, np.ndarray, Tensor]:
         frames = clip.read(range(clip.frames))
         images = [_to_size(image, size) for image in frames.images]
-        segmenter = PersonSegmenter() if people else None  # of its own: others need not wait for it
+        segmenter = _segmenter() if people else None
         persons = [_person(image, segmenter) for image in images]
         return torch.from_numpy(np.stack(images)), frames.groups, frames.found, torch.from_numpy(np.stack(persons))
 
@@ -187,10 +189,11 @@ def _person(image: np.ndarray, segmenter: PersonSegmenter | None) -> np.ndarray:
     return np.zeros((1, 1, 1), np.uint8) if segmenter is None else segmenter(image.transpose(1, 2, 0))[None]
 
 
-@cache
 def _segmenter() -> PersonSegmenter:
-    """This process's."""
-    return PersonSegmenter()
+    """This thread's: others need not wait for it, and a picture alone is not worth to load one."""
+    if not hasattr(_of_thread, "segmenter"):
+        _of_thread.segmenter = PersonSegmenter()
+    return _of_thread.segmenter
 
 
 class PairNumbers(Sampler[int]):

@@ -50,12 +50,14 @@ def load_openface(weights: Path | None) -> Descriptor:
     It aligns faces by mediapipe's face mesh, where OpenFace takes dlib's.
 
     Raises:
-        MetricUnavailableError: the file is missing or is another.
+        MetricUnavailableError: the file is missing or is another, or OpenCV is 5, which reads none of Torch's files.
     """
     try:
         path = find_weights(OPENFACE_URL, weights)
     except InputError as error:
         raise MetricUnavailableError(str(error)) from None
+    if not hasattr(cv2.dnn, "readNetFromTorch"):
+        raise MetricUnavailableError(f"OpenCV {cv2.__version__} cannot read {path}: pip install 'opencv-python-headless<5'")
     try:
         return openface_descriptor(cv2.dnn.readNetFromTorch(str(path)))
     except cv2.error:
