@@ -60,7 +60,7 @@ def load_network(model: bytes, outputs: int = 1) -> cv2.dnn.Net:
     try:
         net = _read_network(model)
         lost = len(net.getUnconnectedOutLayersNames()) < outputs
-    except cv2.error:
+    except (cv2.error, OSError):  # of its temporary file
         lost = True
     if lost:
         raise InputError(f"OpenCV {cv2.__version__} cannot run the face models: pip install 'opencv-python-headless<5'")
