@@ -26,7 +26,7 @@ from mrfa.evaluation.methods import CrossMotion
 from mrfa.evaluation.metrics import Frames, load_metrics
 
 FRAMES = 16
-MEASURES = ["L1", "face L1", "sharpness", "artefact"]
+MEASURES = ["L1", "face L1", "sharpness", "artefact", "mouth gain (mediapipe)", "eye gain (mediapipe)"]
 
 
 def load_pictures(data: list[Path], cache: Path, size: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
