@@ -301,6 +301,7 @@ def test_device_precision_and_batch_size_are_checked(tiny_network: Network) -> N
             Animator(tiny_network, **options)  # type: ignore[arg-type]
     animator = Animator(tiny_network, device="cpu", dtype=torch.bfloat16, batch_size=3)
     assert (animator.device, animator.dtype, animator.batch_size) == (torch.device("cpu"), torch.bfloat16, 3)
+    assert Animator(tiny_network, device="cpu").batch_size == 4
 
 
 def test_the_default_device_is_the_fastest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ def pick_batch_size(batch_size: int | None, device: torch.device) -> int:
         InputError: less than one.
     """
     if batch_size is None:
-        return 2 if device.type == "cpu" else 16
+        return 4 if device.type == "cpu" else 16
     if batch_size < 1:
         raise InputError(f"the batch size must be at least 1, got {batch_size}")
     return batch_size

@@ -47,7 +47,7 @@ class Animator:
             `auto`: the fastest on the device, see `fastest_precision`, if its first pictures are those of float32.
         backend: what computes: `torch`, or `onnxruntime` or `openvino` on the CPU, see `GraphEngine`.
         compile: compile the network with `torch.compile`, which takes its time at the first pictures.
-        batch_size: driving frames computed together by `animate`; None: 2 on a CPU, else 16.
+        batch_size: driving frames computed together by `animate`; None: 4 on a CPU, else 16.
 
     Attributes:
         network, device, batch_size: as given, or as chosen.
