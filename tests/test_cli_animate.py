@@ -275,7 +275,7 @@ def test_the_drivers_motion_is_smoothed_by_its_time_stamps(
     monkeypatch.setattr(
         Animator, "step", lambda self, *given, **more: (shown.append(given[1].positions), step(self, *given, **more))[1]
     )
-    options = ("--model", model, "--driving-crop", "none", "--smooth", "0.7")
+    options = ("--model", model, "--driving-crop", "none", "--smooth", "0.7", "--motion", "absolute")
     assert command(monkeypatch, "animate", ASTRONAUT, clip, "-o", tmp_path / "out.mp4", *options) == 0
     track = driver.open_driver(clip, "none").read(Animator.from_pretrained(model))
     expected = smooth_clip(track.keypoints, [float(second) + 1 for second in seconds(clip)], 0.7)
