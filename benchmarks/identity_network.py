@@ -20,9 +20,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mrfa.data.clips import list_clips, read_clip, read_still
+from mrfa.data.guidance import normalised_groups
 from mrfa.efficientnet import TAKEN, load_efficientnet
 from mrfa.evaluation.metrics.identity import load_dlib
-from mrfa.faces.landmarks import FaceLandmarker, group_means
+from mrfa.faces.landmarks import FaceLandmarker
 from mrfa.identity import HALF, LENGTH, SIDE, IdentityNetwork, face_crops
 
 FRAMES = 8  # of a clip, from all over it
@@ -58,7 +59,7 @@ def collect(roots: list[Path], frames: int = FRAMES) -> Faces:
             landmarks = landmarker(picture)
             if landmarks is None:
                 continue
-            places = torch.from_numpy((group_means(landmarks) + 0.5) * 2 / len(picture) - 1).float()
+            places = torch.from_numpy(normalised_groups(landmarks, picture.shape[:2])).float()
             image = torch.from_numpy(picture).permute(2, 0, 1).float()
             crop = face_crops(image[None], places[None], round(SIDE * MARGIN), HALF * MARGIN)[0]
             crops.append(crop.round().clamp(0, 255).byte())

@@ -12,6 +12,7 @@ from benchmarks.study.plan import Measuring
 from benchmarks.study.results import ClipFigures, Figures
 from mrfa.animation.animator import Animator
 from mrfa.data.clips import square
+from mrfa.data.guidance import normalised_groups
 from mrfa.data.images import write_image
 from mrfa.data.origin import Origin
 from mrfa.data.prepared import PreparedClip
@@ -23,7 +24,6 @@ from mrfa.evaluation.metrics.identity import Descriptor, descriptor_distance
 from mrfa.evaluation.metrics.landmarks import shared_face_mesh
 from mrfa.evaluation.metrics.metric import RECONSTRUCTION
 from mrfa.evaluation.trials import Trial, most_different
-from mrfa.faces.landmarks import group_means
 from mrfa.identity import IdentityNetwork, face_crops, load_identity
 
 IDENTITY_FILE = "identity.safetensors"
@@ -109,7 +109,7 @@ def _descriptor(network: IdentityNetwork) -> Descriptor:
     """As dlib's, which the network learned from, but where dlib cannot be had."""
 
     def describe(picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        places = (group_means(landmarks[:, :2]) + 0.5) * 2 / picture.shape[0] - 1
+        places = normalised_groups(landmarks[:, :2], picture.shape[:2])
         image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None].float() / 255
         with torch.inference_mode():
             crops = face_crops(image, torch.from_numpy(places.astype(np.float32))[None])

@@ -5,11 +5,13 @@ known, as the portrait is segmented once. Seen through the flow, a ghost is a pa
 painted over from what lies around.
 """
 
+from functools import cache
+
 import cv2
 import numpy as np
 
 from mrfa.animation.portrait import grid, sample_sides
-from mrfa.faces.person import MASK_SIDE, PersonSegmenter
+from mrfa.faces.person import PersonSegmenter
 
 # Above this a mask, in [0, 1], shows a person.
 PERSON = 0.5
@@ -30,8 +32,8 @@ class GhostRemover:
 
     def __init__(self, crop: np.ndarray) -> None:
         mask = PersonSegmenter()(crop).astype(np.float32) / 255
-        parts, largest = _parts(mask, PERSON)
-        self._person = np.where(parts == largest, mask, 0) if largest else np.zeros((MASK_SIDE, MASK_SIDE), np.float32)
+        parts, areas = _parts(mask, PERSON)
+        self._person = np.where((parts > 0) & (parts == areas.argmax()), mask, 0)
 
     def __call__(self, crop: np.ndarray, displacement: np.ndarray) -> np.ndarray:
         """An animated crop without ghosts.
@@ -43,21 +45,23 @@ class GhostRemover:
         Returns:
             The same where there is none.
         """
-        height, width = displacement.shape[:2]
-        places = grid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
-        parts, largest = _parts(sample_sides(self._person, places + displacement), RIM)
-        sizes = np.bincount(parts.ravel())
-        ghosts = np.flatnonzero(sizes < LARGEST * sizes[largest])
-        ghosts = ghosts[ghosts > 0]
-        if not largest or not len(ghosts):
-            return crop
-        return _painted_over(crop, np.isin(parts, ghosts))
+        parts, areas = _parts(sample_sides(self._person, _centres(*displacement.shape[:2]) + displacement), RIM)
+        ghosts = np.flatnonzero((areas > 0) & (areas < LARGEST * areas.max()))
+        return _painted_over(crop, np.isin(parts, ghosts)) if len(ghosts) else crop
 
 
-def _parts(mask: np.ndarray, threshold: float) -> tuple[np.ndarray, int]:
-    """Number of the connected part that each place of a mask belongs to, 0 for none, and the largest part's; 0 where none is."""
-    count, parts, stats, _ = cv2.connectedComponentsWithStats((mask > threshold).astype(np.uint8))
-    return parts, 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()) if count > 1 else 0
+@cache
+def _centres(height: int, width: int) -> np.ndarray:
+    """Of the cells of a displacement, in sides of the crop, `[h, w, 2]`."""
+    return grid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
+
+
+def _parts(mask: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the connected part that each place of a mask belongs to, 0 for none, and the area of each; of 0 it is 0."""
+    _, parts, stats, _ = cv2.connectedComponentsWithStats((mask > threshold).astype(np.uint8))
+    areas = stats[:, cv2.CC_STAT_AREA].copy()
+    areas[0] = 0
+    return parts, areas
 
 
 def _painted_over(crop: np.ndarray, ghosts: np.ndarray) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Landmark groups of training frames, found once beforehand."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from mrfa.faces.landmarks import LANDMARK_GROUPS, FaceLandmarker, group_means
@@ -18,6 +20,11 @@ def _mirrored(name: str) -> str:
 MIRRORED_GROUPS = tuple(GROUP_INDEX[_mirrored(name)] for name in LANDMARK_GROUPS)
 
 
+def normalised_groups(landmarks: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Landmark groups `[G, 2]`, half-pixel normalised, of landmarks `[478, 2]` in pixels of a picture of size (h, w)."""
+    return (group_means(landmarks) + 0.5) * 2 / np.array(size[::-1], np.float32) - 1
+
+
 def annotate_clip(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Landmark groups of each frame of a clip.
 
@@ -29,11 +36,10 @@ def annotate_clip(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     groups = np.zeros((len(frames), GROUPS, 2), np.float32)
     found = np.zeros(len(frames), bool)
-    extent = np.array([frames.shape[2], frames.shape[1]], np.float32)
     landmarker = FaceLandmarker()
     for index, frame in enumerate(frames):
         landmarks = landmarker(frame)
         if landmarks is not None:
-            groups[index] = (group_means(landmarks) + 0.5) * 2 / extent - 1
+            groups[index] = normalised_groups(landmarks, frames.shape[1:3])
             found[index] = True
     return groups, found

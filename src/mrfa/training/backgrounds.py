@@ -59,7 +59,7 @@ def fill(image: Tensor, known: Tensor) -> Tensor:
         return image * (known > 0)
     weight = F.avg_pool2d(known, 2, ceil_mode=True)
     small = F.avg_pool2d(image * known, 2, ceil_mode=True) / weight.clamp_min(1e-6)
-    coarse = _resized(fill(small, (4 * weight).clamp(max=1)), image.shape[2:])
+    coarse = F.interpolate(fill(small, (4 * weight).clamp(max=1)), size=image.shape[2:], mode="bilinear")
     return known * image + (1 - known) * coarse
 
 
@@ -91,7 +91,3 @@ def _move(layers: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     places = (grid - shift[:, :, None, None]) / scale[:, :, None, None, None]
     moved = HALF_PIXEL.sample(layers.flatten(0, 1), places.flatten(0, 1), "border", "bicubic")
     return moved.clamp(0, 1).view_as(layers)
-
-
-def _resized(image: Tensor, size: torch.Size) -> Tensor:
-    return F.interpolate(image, size=list(size), mode="bilinear")
