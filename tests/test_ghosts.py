@@ -79,6 +79,13 @@ def test_without_a_person_nothing_happens() -> None:
     assert GhostRemover(_picture())(crop, displacement) is crop
 
 
+def test_where_nobody_is_surely_seen_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = cv2.resize((PORTRAIT[..., 0] > 150).astype(np.uint8) * 100, (MASK_SIDE, MASK_SIDE), interpolation=cv2.INTER_AREA)
+    monkeypatch.setattr("mrfa.animation.ghosts.PersonSegmenter", lambda: lambda picture: mask)
+    crop, displacement = _moved((0.2, 0.5, 0.06))
+    assert GhostRemover(PORTRAIT)(crop, displacement) is crop
+
+
 def test_a_canvas_draws_no_ghosts_of_a_still() -> None:
     crop, displacement = _moved((0.2, 0.5, 0.06))
     canvas = Canvas(PORTRAIT, whole_picture(SIDE, SIDE), SIDE, paste_back=False, compare=False, with_driver=False)
